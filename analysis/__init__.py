@@ -1,0 +1,1 @@
+"""Headless analysis: checkpoints and images in, labelled results out."""

@@ -1,0 +1,1 @@
+"""Per-head attention metrics, one per file; a file registers itself."""

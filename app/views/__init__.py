@@ -1,0 +1,1 @@
+"""Views: one part of the page per file. No torch."""

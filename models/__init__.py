@@ -1,0 +1,1 @@
+"""What a checkpoint is, and how to look inside it."""

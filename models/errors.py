@@ -1,0 +1,9 @@
+"""The one exception that a user is meant to read."""
+
+
+class HeadscopeError(Exception):
+    """One sentence with the value, what was expected, and the way out.
+
+    The command prints it and exits with status 2; the app shows it in place. Anything else that
+    is raised is a bug of headscope.
+    """

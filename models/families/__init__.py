@@ -1,0 +1,1 @@
+"""One file per family, for what capture cannot know by itself."""
