@@ -1,0 +1,289 @@
+"""The one way attention is read, and the report of what could be read."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .errors import HeadscopeError
+from .interception import AttentionCall, Site, intercept
+from .layout import TokenLayout
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .images import ImageSource, Photograph
+
+PARITY_LIMIT = 1e-4
+"""Largest relative difference at which a reading counts as right.
+
+In float32 a reading differs from a fused kernel by about 1e-6 (another order of summation); a
+forgotten bias or rotary embedding differs by more than 1e-2.
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What capture makes of one attention module."""
+
+    module: str
+    kind: str
+    """The module's class."""
+    status: str
+    """`"read"` or `"refused"`."""
+    reason: str
+    """Why it was refused; empty when it was read."""
+    layer: int | None = None
+    n_heads: int = 0
+    queries: int = 0
+    keys: int = 0
+    parity: float | None = None
+    """Largest difference between the module's output and the one made from the weights that were
+    read, relative to the largest output; None where there is nothing to compare."""
+
+
+@dataclass(frozen=True)
+class CaptureReport:
+    """What can be read of a model: every attention module, read or refused with the reason."""
+
+    readings: tuple[Reading, ...]
+
+    @property
+    def layers(self) -> tuple[Reading, ...]:
+        """The readings that are layers of a study, in the order in which they run."""
+        return tuple(reading for reading in self.readings if reading.layer is not None)
+
+    @property
+    def refused(self) -> tuple[Reading, ...]:
+        return tuple(reading for reading in self.readings if reading.layer is None)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [asdict(reading) for reading in self.readings]
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how many layers were read, how well, and what was refused."""
+        worst = max((reading.parity or 0.0 for reading in self.layers), default=0.0)
+        text = f"{len(self.layers)} of {len(self.readings)} attention modules read"
+        if self.layers:
+            text += (
+                f"; attention @ value differs from the model's own output by at most {worst:.1e}"
+            )
+        if self.refused:
+            text += f"; {len(self.refused)} refused"
+        return text + "."
+
+    def __str__(self) -> str:
+        lines = [f"{'layer':>5}  {'module':<24} {'heads':>5} {'queries':>7} {'keys':>5}  parity"]
+        for reading in self.readings:
+            layer = "–" if reading.layer is None else reading.layer
+            parity = "" if reading.parity is None else f"{reading.parity:.1e}"
+            lines.append(
+                f"{layer:>5}  {reading.module:<24} {reading.n_heads:>5} {reading.queries:>7} "
+                f"{reading.keys:>5}  {parity}"
+            )
+            if reading.reason:
+                lines.append(f"{'':>7}refused: {reading.reason}")
+        return "\n".join([*lines, self.summary])
+
+
+class LayerAttention:
+    """Attention of one layer for a batch of images."""
+
+    def __init__(self, layer: int, layout: TokenLayout, call: AttentionCall) -> None:
+        self.layer = layer
+        self.layout = layout
+        self.module = call.site.module
+        self._call = call
+
+    @property
+    def weights(self) -> Float[Tensor, "image head query key"]:
+        """Attention maps after softmax; rows sum to 1 over keys."""
+        return self._call.weights
+
+    @property
+    def value(self) -> Float[Tensor, "image head key channel"]:
+        return self._call.value
+
+    @property
+    def head_output(self) -> Float[Tensor, "image head query channel"]:
+        """`weights @ value` as the model itself computed it, before the output projection."""
+        return self._call.output
+
+
+def watch(
+    checkpoint: "Checkpoint",
+    batch: Float[Tensor, "image channel height width"],
+    on_layer: Callable[[LayerAttention], None],
+) -> Float[Tensor, "image output"]:
+    """Run a batch and show each layer's attention to `on_layer` as it passes.
+
+    Nothing of a layer is kept once `on_layer` has returned, so memory holds one layer's maps.
+    Returns the model's output, equal to the bit to that of an unwatched run.
+    """
+    seen = 0
+
+    def on_call(call: AttentionCall) -> None:
+        nonlocal seen
+        layer = checkpoint.layer_of.get(call.site)
+        if layer is not None:
+            seen += 1
+            on_layer(LayerAttention(layer, checkpoint.layout, call))
+
+    with checkpoint.lock, torch.inference_mode(), intercept(checkpoint.model, on_call):
+        output = checkpoint.model(batch)
+    if seen != checkpoint.n_layers:
+        raise RuntimeError(f"{seen} of {checkpoint.n_layers} layers were captured")
+    return output
+
+
+def capture(
+    checkpoint: "Checkpoint",
+    images: "Tensor | ImageSource | Photograph | Iterable[ImageSource | Photograph]",
+) -> Iterator[LayerAttention]:
+    """The attention of every layer, for images of any source or a batch ready for the model.
+
+    The forward pass is over when the first layer comes. Weights of a fused attention are computed
+    when a layer's `weights` are first asked for, so memory holds queries, keys and values of all
+    layers, and the maps of those layers that the caller keeps.
+    """
+    layers: list[LayerAttention | None] = []
+    watch(checkpoint, checkpoint.batch(images), layers.append)
+    for index, layer in enumerate(layers):
+        layers[index] = None  # the caller's reference is the only one
+        assert layer is not None
+        yield layer
+
+
+def read(
+    model: nn.Module, layout: TokenLayout, example: Float[Tensor, "1 channel height width"]
+) -> tuple[CaptureReport, dict[Site, int]]:
+    """Find every attention module of a model, and check what is read against its own output.
+
+    Returns the report, and the layer of each site that can be read.
+
+    Raises:
+        HeadscopeError: no layer could be read.
+    """
+    calls: dict[Site, tuple[torch.Size, torch.Size]] = {}
+
+    def on_call(call: AttentionCall) -> None:
+        calls[call.site] = (call.weights.shape, call.value.shape)
+
+    with torch.inference_mode(), intercept(model, on_call), _record_io(model) as runs:
+        model(example)
+
+    modules = dict(model.named_modules())
+    readings: list[Reading] = []
+    layer_of: dict[Site, int] = {}
+    for site, (weights_shape, _) in calls.items():
+        module = modules[site.module]
+        _, n_heads, queries, keys = (1, *weights_shape)[-4:]
+        parity = _parity(module, *runs[site.module])
+        reason = _why_refused(site, calls, weights_shape, layout, parity)
+        layer = None if reason else len(layer_of)
+        if layer is not None:
+            layer_of[site] = layer
+        readings.append(
+            Reading(
+                str(site),
+                type(module).__name__,
+                "refused" if reason else "read",
+                reason,
+                layer,
+                n_heads,
+                queries,
+                keys,
+                parity,
+            )
+        )
+    seen = {site.module for site in calls}
+    for name in _attention_modules(model):
+        if name not in seen and not any(other.startswith(f"{name}.") for other in seen):
+            kind = type(modules[name]).__name__
+            reason = f"{kind} computed no softmax over keys; it has no map over the image"
+            readings.append(Reading(name, kind, "refused", reason))
+    report = CaptureReport(tuple(readings))
+    if not report.layers:
+        reasons = "; ".join(f"{r.module}: {r.reason}" for r in report.refused[:2])
+        raise HeadscopeError(
+            f"No attention of {type(model).__name__} could be read"
+            + (f" ({reasons})." if reasons else ": it has no attention module that ran.")
+        )
+    return report, layer_of
+
+
+def _why_refused(
+    site: Site,
+    calls: dict[Site, Any],
+    weights_shape: torch.Size,
+    layout: TokenLayout,
+    parity: float,
+) -> str:
+    """Empty where the site is one layer's attention from all tokens to all tokens."""
+    _, _, queries, keys = (1, *weights_shape)[-4:]
+    if sum(other.module == site.module for other in calls) > 1:
+        return "several softmaxes share one module (differential attention): no single map"
+    if queries != layout.n_tokens and keys in (layout.n_patches, layout.n_tokens):
+        return f"attention pooling: {queries} learned query, no place on the grid"
+    if (queries, keys) != (layout.n_tokens, layout.n_tokens):
+        return (
+            f"{queries} queries and {keys} keys, where the model has {layout.n_tokens} tokens "
+            "(windows, branches and pooled keys cannot be read yet)"
+        )
+    if not parity <= PARITY_LIMIT:
+        return f"its output differs by {parity:.1e} from the one made of the weights that were read"
+    return ""
+
+
+def _attention_modules(model: nn.Module) -> Sequence[str]:
+    """Modules that are attention by their class's name: a census that capture has no part in."""
+    named = [
+        name
+        for name, module in model.named_modules()
+        if "attn" in type(module).__name__.lower() or "attention" in type(module).__name__.lower()
+    ]
+    return [name for name in named if not any(other.startswith(f"{name}.") for other in named)]
+
+
+Run = tuple[tuple[Any, ...], dict[str, Any], Any]
+"""Positional arguments, keyword arguments and output of a module's last call."""
+
+
+@contextmanager
+def _record_io(model: nn.Module) -> Iterator[dict[str, Run]]:
+    """Keep the arguments and the output of every module's last call."""
+    runs: dict[str, Run] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            runs[name] = (args, kwargs, output)
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            handle = module.register_forward_hook(keep(name), with_kwargs=True)
+            stack.callback(handle.remove)
+        yield runs
+
+
+def _parity(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> float:
+    """Largest relative change of a module's output when its attention is made of the weights read.
+
+    The module runs again on the same input; `weights @ value` takes the place of its own product
+    and goes on through its projection.
+    """
+
+    def from_weights(call: AttentionCall) -> Tensor:
+        product = call.weights.to(call.value.dtype) @ call.value
+        return product.reshape(call.output.shape)
+
+    with torch.inference_mode(), intercept(module, from_weights):
+        again = module(*args, **kwargs)
+    scale = output.abs().max().clamp_min(torch.finfo(output.dtype).tiny)
+    return float((again - output).abs().max() / scale)
