@@ -73,14 +73,14 @@ def read_image(source: ImageSource, *, name: str | None = None) -> Photograph:
         label = name or (Path(given).name if isinstance(given, str) else "image")
         data = source.read()
         if not isinstance(data, bytes):
-            raise HeadscopeError(f'{label} is open as text: open it in binary mode, "rb"')
+            raise HeadscopeError(f'{label} is open as text: open it in binary mode, "rb".')
     else:
         raise HeadscopeError(
-            f"cannot read an image from {type(source).__name__}: "
-            "give a path, bytes, a binary file, a PIL image or a numpy array"
+            f"Cannot read an image from {type(source).__name__}: "
+            "give a path, bytes, a binary file, a PIL image or a numpy array."
         )
     if not data:
-        raise HeadscopeError(f"{label} is empty (0 bytes): give the file that has the image in it")
+        raise HeadscopeError(f"{label} is empty (0 bytes): give the file that has the image in it.")
     return _photograph(label, *decode(data, label), path=path, data=data)
 
 
@@ -94,7 +94,7 @@ def find_images(patterns: Iterable[str | Path]) -> tuple[Path, ...]:
     found: dict[Path, Path] = {}
     for pattern in patterns:
         if not str(pattern):  # Path("") would be the current folder
-            raise HeadscopeError('"" names no file: give an image, a folder or a glob')
+            raise HeadscopeError('"" names no file: give an image, a folder or a glob.')
         for path in _find(Path(pattern)):
             found.setdefault(path.resolve(), path)
     return tuple(found.values())
@@ -109,13 +109,13 @@ def _find(pattern: Path) -> Iterator[Path]:
         elif glob.has_magic(str(pattern)):
             found = sorted(filter(_is_image, map(Path, _glob(pattern))), key=_natural)
         else:
-            raise HeadscopeError(f"there is no file or folder {pattern}: check the path")
+            raise HeadscopeError(f"There is no file or folder {pattern}: check the path.")
     except OSError as error:
-        raise HeadscopeError(f"cannot look for images in {pattern}: {error.strerror}") from error
+        raise HeadscopeError(f"Cannot look for images in {pattern}: {error.strerror}.") from error
     if not found:
         what = "the folder" if pattern.is_dir() else "the files matching"
         raise HeadscopeError(
-            f"no image in {what} {pattern}: expected files such as .jpg, .png, .webp or .tif"
+            f"No image in {what} {pattern}: expected files such as .jpg, .png, .webp or .tif."
         )
     return iter(found)
 
@@ -152,18 +152,18 @@ def _read_file(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "a device or a pipe"
-            raise HeadscopeError(f"{path} is {kind}: give an image file")
+            raise HeadscopeError(f"{path} is {kind}: give an image file.")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise HeadscopeError(
-                f"{path} has {size:,} bytes, and at most {MAX_BYTES:,} are read: make it smaller"
+                f"{path} has {size:,} bytes, and at most {MAX_BYTES:,} are read: make it smaller."
             )
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise HeadscopeError(f"there is no file {path}: check the path") from error
+        raise HeadscopeError(f"There is no file {path}: check the path.") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte in it
         reason = error.strerror if isinstance(error, OSError) else error
-        raise HeadscopeError(f"cannot read {path}: {reason}") from error
+        raise HeadscopeError(f"Cannot read {path}: {reason}.") from error
 
 
 def _photograph(

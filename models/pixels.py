@@ -71,13 +71,15 @@ def array_pixels(array: NDArray[Any], label: str) -> tuple[NDArray[np.uint8], li
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
         raise HeadscopeError(
             f"{label} has the shape {array.shape}, expected (row, column) or (row, column, channel)"
-            " with 1, 3 or 4 channels: transpose or split it"
+            " with 1, 3 or 4 channels: transpose or split it."
         )
     _check_size(array.shape[0], array.shape[1], label)
     notes: list[str] = []
     kind = array.dtype.kind
     if kind not in "buif":
-        raise HeadscopeError(f"{label} holds {array.dtype} values: expected numbers, such as uint8")
+        raise HeadscopeError(
+            f"{label} holds {array.dtype} values: expected numbers, such as uint8."
+        )
     low, high = array.min(), array.max()
     if kind == "b":
         array = array * np.uint8(255)
@@ -89,7 +91,7 @@ def array_pixels(array: NDArray[Any], label: str) -> tuple[NDArray[np.uint8], li
     elif kind == "f" or low < 0 or high > 255:
         raise HeadscopeError(
             f"{label} holds {array.dtype} values from {low:.6g} to {high:.6g}, expected integers "
-            "in 0…255, uint16, or floats in 0…1: scale it first"
+            "in 0…255, uint16, or floats in 0…1: scale it first."
         )
     pixels = array.astype(np.uint8, order="C")
     if pixels.ndim == 3 and pixels.shape[2] == 4:
@@ -119,7 +121,7 @@ def _open(data: bytes, label: str) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise HeadscopeError(
             f"{label} is not an image that can be read: "
-            "give a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF file"
+            "give a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF file."
         ) from error
     except Exception as error:  # a broken header makes PIL's readers raise whatever they like
         raise _damaged(label) from error
@@ -191,7 +193,7 @@ def _eight_bit(values: NDArray[Any], label: str, notes: list[str]) -> NDArray[np
     """
     finite = np.isfinite(values)
     if not finite.any():
-        raise HeadscopeError(f"{label} has no finite pixel: export it again, as 8-bit PNG")
+        raise HeadscopeError(f"{label} has no finite pixel: export it again, as 8-bit PNG.")
     if not finite.all():
         notes.append("pixels that are not numbers, taken as the darkest")
     low, high = values[finite].min(), values[finite].max()
@@ -212,24 +214,24 @@ def _eight_bit(values: NDArray[Any], label: str, notes: list[str]) -> NDArray[np
 
 def _check_size(height: int, width: int, label: str) -> None:
     if not height or not width:
-        raise HeadscopeError(f"{label} is {height}×{width} px: give an image with pixels in it")
+        raise HeadscopeError(f"{label} is {height}×{width} px: give an image with pixels in it.")
     if height * width > MAX_PIXELS:
         raise _too_large(label, f"{height * width:,} ({width}×{height})")
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise HeadscopeError(
             f"{label} is {width}×{height} px, one side more than {MAX_ASPECT} times the other: "
-            "cut out the part to look at"
+            "cut out the part to look at."
         )
 
 
 def _too_large(label: str, pixels: str) -> HeadscopeError:
     return HeadscopeError(
-        f"{label} has {pixels} pixels, and at most {MAX_PIXELS:,} are read: make it smaller"
+        f"{label} has {pixels} pixels, and at most {MAX_PIXELS:,} are read: make it smaller."
     )
 
 
 def _damaged(label: str) -> HeadscopeError:
     return HeadscopeError(
         f"{label} is cut short or damaged, so not all of its pixels can be read: "
-        "copy or download it again"
+        "copy or download it again."
     )
