@@ -77,9 +77,7 @@ def array_pixels(array: NDArray[Any], label: str) -> tuple[NDArray[np.uint8], li
     notes: list[str] = []
     kind = array.dtype.kind
     if kind not in "buif":
-        raise HeadscopeError(
-            f"{label} holds {array.dtype} values: expected numbers, such as uint8."
-        )
+        raise HeadscopeError(f"{label} holds {array.dtype} values, expected numbers: use uint8.")
     low, high = array.min(), array.max()
     if kind == "b":
         array = array * np.uint8(255)
