@@ -1,0 +1,106 @@
+"""Work in the background: started once for each key, watched by any number of sessions."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
+    """Raised in a job that was asked to stop, by the job's own `report`."""
+
+
+@dataclass(eq=False)
+class Job(Generic[T]):
+    """One piece of work: its progress, its result, and a way to stop it."""
+
+    key: Hashable
+    title: str
+    future: "Future[T]" = field(default_factory=Future)
+    done_share: float = 0.0
+    """0…1."""
+    text: str = ""
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def report(self, done_share: float, text: str) -> None:
+        """Called by the work as it goes; raises `Stopped` where nobody wants it any more."""
+        if self._stop.is_set():
+            raise Stopped
+        self.done_share, self.text = min(1.0, max(0.0, done_share)), text
+
+    def stop(self) -> None:
+        """Ask the work to stop; it does at its next `report`."""
+        self._stop.set()
+        self.future.cancel()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the work ended (well or not) within that time."""
+        wait([self.future], timeout=seconds)
+        return self.future.done()
+
+    @property
+    def running(self) -> bool:
+        return not self.future.done()
+
+    @property
+    def stopped(self) -> bool:
+        """Ended because it was asked to."""
+        return self.future.cancelled() or (
+            self.future.done() and isinstance(self.future.exception(), Stopped)
+        )
+
+    @property
+    def result(self) -> T | None:
+        """The result; None while running and after a stop. Raises what the work raised."""
+        return None if self.running or self.stopped else self.future.result()
+
+
+class Jobs:
+    """Jobs by key, of which the least recently used results are forgotten.
+
+    A session claims the jobs that its page waits for; one that nobody claims any more is stopped.
+    """
+
+    def __init__(self, *, workers: int, kept: int) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="headscope")
+        self._kept = kept
+        self._jobs: OrderedDict[Hashable, Job[Any]] = OrderedDict()
+        self._claims: dict[tuple[str, str], Hashable] = {}
+        self._lock = threading.Lock()
+
+    def start(self, key: Hashable, title: str, work: Callable[[Job[T]], T]) -> Job[T]:
+        """The job of that key: the one that runs or ran, or a new one."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None:
+                job = Job(key, title)
+                self._jobs[key] = job
+                job.future = self._pool.submit(work, job)
+            self._jobs.move_to_end(key)
+            ended = [k for k, j in self._jobs.items() if not j.running and k != key]
+            for old in ended[: max(0, len(self._jobs) - self._kept)]:
+                del self._jobs[old]
+            return job
+
+    def forget(self, key: Hashable) -> None:
+        """Drop a job, so that the next `start` does the work again."""
+        with self._lock:
+            self._jobs.pop(key, None)
+
+    def claim(self, session: str, role: str, key: Hashable | None) -> None:
+        """Say which job a session waits for in a role; the one before it may be stopped."""
+        with self._lock:
+            before = self._claims.get((session, role))
+            if key is None:
+                self._claims.pop((session, role), None)
+            else:
+                self._claims[session, role] = key
+            job = self._jobs.get(before) if before not in (None, key) else None
+            if job is None or not job.running or before in self._claims.values():
+                return
+            job.stop()
+            del self._jobs[job.key]

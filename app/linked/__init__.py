@@ -1,0 +1,67 @@
+"""The client-side components: plain JavaScript, no build step.
+
+`LINKED` owns the linked plots and redraws them in the browser; `FEED` brings it the attention maps
+and pixels, apart, so that they cross the wire once for each image. Several scripts are joined into
+the one ES module that a component takes.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import plotly
+import streamlit as st
+import streamlit.components.v1 as components_v1
+
+_FOLDER = Path(__file__).parent
+
+
+def _text(*names: str) -> str:
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
+    # isolate_styles=False: plotly's own style sheet does not reach into a shadow root.
+    return st.components.v2.component(
+        f"headscope_{name}",
+        html=html,
+        css=_text("linked.css"),
+        js=_text(*scripts),
+        isolate_styles=False,
+    )
+
+
+FEED = _component("feed", "feed.js", "feed_entry.js")
+GALLERY = _component(
+    "gallery",
+    "basics.js",
+    "gallery_entry.js",
+    html='<div class="hs-gallery" role="group" aria-label="Pictures"></div>',
+)
+PREDICTIONS = _component(
+    "predictions",
+    "basics.js",
+    "predictions_entry.js",
+    html='<div class="hs-predictions" role="group" aria-label="Predictions"></div>',
+)
+LINKED = _component(
+    "linked",
+    "basics.js",
+    "feed.js",
+    "state.js",
+    "atlas.js",
+    "montage.js",
+    "overlay.js",
+    "profile.js",
+    "card.js",
+    "linked_entry.js",
+    html='<div class="hs-root"></div>',
+)
+
+
+@cache
+def plotly_address() -> str:
+    """Where the page finds the plotly.js of the plotly wheel, relative to the page."""
+    folder = Path(plotly.__file__).parent / "package_data"
+    component = components_v1.declare_component("headscope_plotly", path=str(folder))
+    return f"component/{component.name}/plotly.min.js"

@@ -1,0 +1,115 @@
+// The head atlas: one cell for each head, coloured by a metric.
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+class Atlas {
+  constructor(app) {
+    this.app = app;
+    this.metric = element("select", {
+      class: "hs-select", "aria-label": "Metric of the atlas", "data-select": "metric",
+      onchange: () => app.choose({ metric: this.metric.value }),
+    });
+    this.scope = switchOf("scope", "Numbers of", [
+      ["image", "This image", "The numbers of the image that is shown"],
+      ["mean", "Mean", "The mean over all images of the study"],
+    ], (scope) => app.choose({ scope }));
+    this.grid = element("div", { class: "hs-atlas", role: "grid", "aria-label": "Head atlas: layers as rows, heads as columns" });
+    this.about = element("p", { class: "hs-about" });
+    this.low = element("span");
+    this.high = element("span");
+    this.unit = element("span", { class: "hs-unit" });
+    this.bar = element("span", { class: "hs-bar" });
+    this.node = element(
+      "section", { class: "hs-panel hs-panel-atlas", "aria-label": "Head atlas" },
+      element("header", {}, element("h2", {}, "Head atlas"), element("span", { class: "hs-push" }), this.scope.node, this.metric),
+      element("div", { class: "hs-legend", "data-legend": "atlas" }, this.low, this.bar, this.high, this.unit),
+      element("div", { class: "hs-axis-x" }, "head"),
+      element("div", { class: "hs-atlas-frame" }, element("div", { class: "hs-axis-y" }, element("span", {}, "layer")), this.grid),
+      this.about,
+    );
+    this.grid.addEventListener("keydown", (event) => this.key(event));
+    this.grid.addEventListener("click", (event) => {
+      const cell = event.target.closest("[data-head]");
+      if (cell) app.choose({ layer: Number(cell.dataset.layer), head: Number(cell.dataset.head) });
+    });
+    this.grid.addEventListener("pointerover", (event) => {
+      const cell = event.target.closest("[data-head]");
+      if (cell) app.tooltip.overHead(cell, Number(cell.dataset.layer), Number(cell.dataset.head));
+    });
+    this.grid.addEventListener("pointerleave", () => app.tooltip.hide());
+  }
+
+  key(event) {
+    const step = STEPS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const { nHeads, head } = this.app.state;
+    const layer = Math.max(0, Math.min(nHeads.length - 1, head.layer + step[0]));
+    const next = Math.max(0, Math.min(nHeads[layer] - 1, head.head + step[1]));
+    this.app.choose({ layer, head: next });
+    this.cells[layer][next].focus();
+  }
+
+  build(nHeads) {
+    const shape = nHeads.join();
+    if (this.shape === shape) return;
+    this.shape = shape;
+    const columns = Math.max(1, ...nHeads);
+    this.columns = columns;
+    this.grid.style.setProperty("--columns", columns);
+    this.grid.style.setProperty("--rows", nHeads.length);
+    this.grid.classList.toggle("hs-dense", columns > 8);
+    this.cells = nHeads.map((heads, layer) => Array.from({ length: heads }, (_, head) => element("button", {
+      type: "button", role: "gridcell", class: "hs-cell", tabindex: "-1",
+      "data-layer": String(layer), "data-head": String(head),
+    })));
+    const corner = element("span", { class: "hs-tick", "aria-hidden": "true" });
+    const heads = Array.from({ length: columns }, (_, head) => element("span", { class: "hs-tick", "aria-hidden": "true" }, String(head)));
+    const rows = this.cells.map((cells, layer) => element(
+      "div", { role: "row", class: "hs-row" },
+      element("span", { class: "hs-tick", role: "rowheader" }, String(layer)),
+      ...cells,
+      ...Array.from({ length: columns - cells.length }, () => element("span", { class: "hs-no-head" })),
+    ));
+    this.grid.replaceChildren(element("div", { class: "hs-row", "aria-hidden": "true" }, corner, ...heads), ...rows);
+  }
+
+  draw() {
+    const { state, tables } = this.app;
+    const { metrics, n_images: nImages } = state.data;
+    this.build(state.nHeads);
+    const metric = state.metric;
+    this.scope.node.hidden = !(nImages > 1);
+    this.scope.set(state.scope);
+    setText(this.scope.node.lastChild, `Mean of ${nImages}`);
+    this.metric.disabled = !metric;
+    fillSelect(this.metric, metric ? metrics.map(({ key, label }) => [key, label]) : [["", state.data.waiting]], metric?.key ?? "");
+    const values = state.valuesOf(metric);
+    const range = metric ? state.range(metric) : null;
+    const [low, high] = range ?? [0, 0];
+    setText(this.low, range ? inWords(low) : "");
+    setText(this.high, range ? inWords(high) : "");
+    setText(this.unit, metric ? metric.unit : "");
+    setText(this.about, metric ? metric.description : "");
+    this.about.title = metric ? metric.description : "";
+    this.bar.style.backgroundImage = gradient(state.data.palette.numbers);
+    this.bar.classList.toggle("hs-idle", !range);
+    const { layer, head } = state.head;
+    this.cells.forEach((cells, l) => cells.forEach((cell, h) => {
+      const value = values ? values[l][h] : null;
+      const chosen = l === layer && h === head;
+      if (value === null) {
+        cell.style.background = "";
+        cell.style.color = "";
+      } else {
+        const colour = colourAt(tables.numbers, high > low ? (value - low) / (high - low) : 0.5);
+        cell.style.background = `rgb(${colour.join()})`;
+        cell.style.color = inkOn(colour);
+      }
+      setText(cell, this.columns > 8 || value === null ? "" : inWords(value));
+      cell.setAttribute("aria-selected", String(chosen));
+      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? "no value" : `${inWords(value)} ${metric.unit}`}`);
+      cell.tabIndex = chosen ? 0 : -1;
+    }));
+  }
+}

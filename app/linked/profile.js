@@ -1,0 +1,101 @@
+// How far a head looks: attention by hop, beside what goes to the prefix tokens.
+
+/** plotly.js from the plotly wheel, asked for once in each page. */
+function plotly(address) {
+  window.headscopePlotly ??= new Promise((resolve, reject) => {
+    if (window.Plotly) resolve(window.Plotly);
+    document.head.append(element("script", {
+      src: new URL(address, document.baseURI).href,
+      onload: () => resolve(window.Plotly),
+      onerror: () => reject(new Error(`plotly.js is not at ${address}`)),
+    }));
+  });
+  return window.headscopePlotly;
+}
+
+class Profile {
+  constructor(app) {
+    this.app = app;
+    this.kind = switchOf("profile", "Bars show", [
+      ["sum", "Sum per hop", "All attention at that hop: bars and prefix tokens together sum to 1"],
+      ["mean", "Mean per neighbour", "Attention on one patch at that hop: the sum divided by the number of patches there"],
+    ], (profile) => app.look({ profile }));
+    this.caption = element("span", { class: "hs-muted", "data-text": "profile" });
+    this.plot = element("div", { class: "hs-plot", "data-plot": "profile" });
+    this.node = element(
+      "section", { class: "hs-profile", "aria-label": "Hop profile" },
+      element("header", {}, element("h3", {}, "Hop profile"), this.caption, element("span", { class: "hs-push" }), this.kind.node),
+      this.plot,
+    );
+  }
+
+  /** Attention of one query by hop, from its map: sums and numbers of patches. */
+  ofQuery(patch, values) {
+    const columns = this.app.state.layout.grid[1];
+    const row = Math.floor(patch / columns);
+    const column = patch % columns;
+    const sums = new Array(this.app.state.data.profile.hops.length).fill(0);
+    const counts = sums.map(() => 0);
+    values.forEach((value, key) => {
+      const hop = Math.max(Math.abs(Math.floor(key / columns) - row), Math.abs((key % columns) - column));
+      sums[hop] += value;
+      counts[hop] += 1;
+    });
+    return { sums, counts };
+  }
+
+  draw() {
+    const { state } = this.app;
+    const { profile } = state.data;
+    this.kind.set(state.looking.profile);
+    const summing = state.looking.profile === "sum";
+    if (!profile) {
+      setText(this.caption, "");
+      this.plot.classList.add("hs-idle");
+      return;
+    }
+    this.plot.classList.remove("hs-idle");
+    const numbers = profile[state.scope];
+    const { layer, head } = state.head;
+    const prefix = profile.prefix.map(({ kind, tokens }, i) => ({
+      name: tokens > 1 ? `${kind}s` : kind,
+      value: (numbers.prefix[layer][head]?.[i] ?? null) / (summing ? 1 : tokens),
+    }));
+    const bars = (summing ? numbers.hop_sum : numbers.hop_mean)[layer][head] ?? [];
+    const patch = state.patchOf.get(state.query);
+    const map = patch === undefined ? null : state.patchWeights(layer, head, state.query);
+    let dots = null;
+    if (map) {
+      const { sums, counts } = this.ofQuery(patch, map.values);
+      dots = sums.map((sum, hop) => (counts[hop] ? sum / (summing ? 1 : counts[hop]) : null));
+    }
+    setText(this.caption, dots ? `bars: mean of all patch queries · dots: ${state.labelOf(state.query)}` : "mean of all patch queries");
+    this.latest = { prefix, bars, dots, hops: profile.hops, summing };
+    plotly(state.data.plotly).then((Plotly) => this.render(Plotly), (error) => setText(this.caption, error.message));
+  }
+
+  render(Plotly) {
+    const { prefix, bars, dots, hops, summing } = this.latest;
+    const style = getComputedStyle(this.plot);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const muted = colour("--hs-muted");
+    const share = prefix.length ? Math.min(0.34, Math.max(0.1, prefix.length / (prefix.length + hops.length))) : 0;
+    const unit = "%{y:.2~%}";
+    const traces = [
+      { type: "bar", x: prefix.map(({ name }) => name), y: prefix.map(({ value }) => value), marker: { color: colour("--hs-prefix") }, hovertemplate: `%{x}: ${unit}<extra></extra>` },
+      { type: "bar", x: hops, y: bars, xaxis: "x2", marker: { color: colour("--hs-hop") }, hovertemplate: `hop %{x}: ${unit}<extra></extra>` },
+      { type: "scatter", mode: "markers", x: hops, y: dots ?? [], xaxis: "x2", marker: { color: colour("--hs-ink"), size: 5 }, hovertemplate: `this query, hop %{x}: ${unit}<extra></extra>`, visible: Boolean(dots) },
+    ];
+    const axis = { showgrid: false, zeroline: false, fixedrange: true, ticks: "", tickfont: { color: muted }, title: { font: { color: muted, size: 11 }, standoff: 6 } };
+    const layout = {
+      margin: { l: 46, r: 4, t: 6, b: 34 }, bargap: 0.25, showlegend: false, height: this.plot.clientHeight, width: this.plot.clientWidth,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: style.fontFamily, size: 11, color: colour("--hs-ink") },
+      xaxis: { ...axis, domain: [0, Math.max(0.001, share - 0.03)], type: "category", title: { ...axis.title, text: prefix.length ? "prefix" : "" } },
+      xaxis2: { ...axis, domain: [share, 1], type: "linear", dtick: Math.ceil(hops.length / 16), range: [-0.6, hops.length - 0.4], title: { ...axis.title, text: "hop (patches)" } },
+      yaxis: { ...axis, showgrid: true, gridcolor: colour("--hs-line"), rangemode: "tozero", tickformat: ".2~%", nticks: 5, title: { ...axis.title, text: summing ? "share of attention" : "share per token" } },
+      hoverlabel: { font: { family: style.fontFamily, size: 12 } },
+    };
+    Plotly.react(this.plot, traces, layout, { displayModeBar: false, responsive: false });
+  }
+}

@@ -1,0 +1,148 @@
+"""What is being looked at: the one owner of linked state, which is also the page's address."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+import streamlit as st
+
+Scope = Literal["image", "mean"]
+
+_LONGEST = 300
+"""Characters of a value in an address; nothing that the page writes is longer."""
+_SETTLED = 1.5
+"""Seconds in which the browser has surely taken over an address that the page wrote."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the page shows; None leaves the choice to the page."""
+
+    study: str | None = None
+    """Name of the study that the page was opened with; no checkpoint is chosen then."""
+    checkpoint: str | None = None
+    arch: str | None = None
+    """timm architecture of a weights file that does not name its own."""
+    weights: Literal["random"] | None = None
+    image: str | None = None
+    """Name of a sample, of an image of the study, or `"upload:"` with the file's digest."""
+    target: int | None = None
+    """Index of the class that importance is about; None: the predicted one."""
+    layer: int | None = None
+    head: int | None = None
+    token: int | None = None
+    """Index of the query token."""
+    metric: str | None = None
+    """Key of the number that colours the atlas."""
+    scope: Scope | None = None
+    """Numbers of this image, or their mean over the study."""
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> tuple["Selection", tuple[str, ...]]:
+        """The selection in an address, and a sentence for each value that was left out."""
+        known = {field.name for field in fields(cls)}
+        taken: dict[str, Any] = {}
+        notes: list[str] = []
+        for key, text in query.items():
+            if key not in known:
+                continue
+            value = _read(key, text)
+            if value is None:
+                shown = text if len(text) <= 40 else text[:40] + "…"
+                notes.append(
+                    f"The link's {key}, {shown!r}, is not {_EXPECTED[key]}; it was left out."
+                )
+            else:
+                taken[key] = value
+        if ("layer" in taken) != ("head" in taken):
+            taken.pop("layer", None)
+            taken.pop("head", None)
+        return cls(**taken), tuple(notes)
+
+    def to_query(self) -> dict[str, str]:
+        """The address; what is left to the page is left out."""
+        return {key: str(value) for key, value in asdict(self).items() if value is not None}
+
+    def fit(
+        self, n_heads: Sequence[int], n_tokens: int, name: str
+    ) -> tuple["Selection", tuple[str, ...]]:
+        """The selection without a head or token that the checkpoint lacks, and sentences for them."""
+        fitted, notes = self, []
+        if self.layer is not None and self.head is not None:
+            if self.layer >= len(n_heads):
+                notes.append(f"{name} has {len(n_heads)} layers, so there is no layer {self.layer}.")
+            elif self.head >= n_heads[self.layer]:
+                notes.append(
+                    f"Layer {self.layer} of {name} has {n_heads[self.layer]} heads, "
+                    f"so there is no head {self.head}."
+                )
+            if notes:
+                fitted = replace(fitted, layer=None, head=None)
+        if self.token is not None and self.token >= n_tokens:
+            notes.append(f"{name} has {n_tokens} tokens, so there is no token {self.token}.")
+            fitted = replace(fitted, token=None)
+        return fitted, tuple(notes)
+
+
+_NUMBERS = ("target", "layer", "head", "token")
+_EXPECTED = {
+    **dict.fromkeys((field.name for field in fields(Selection)), "a name"),
+    **dict.fromkeys(_NUMBERS, "a whole number from 0"),
+    "weights": "“random”",
+    "scope": "“image” or “mean”",
+}
+
+
+def _read(key: str, text: str) -> int | str | None:
+    """A value of an address, or None where it is malformed."""
+    if not text or len(text) > _LONGEST or not text.isprintable():
+        return None
+    if key in _NUMBERS:
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
+    if key == "weights":
+        return text if text == "random" else None
+    if key == "scope":
+        return text if text in ("image", "mean") else None
+    return text
+
+
+def current() -> Selection:
+    """The selection of this session."""
+    return st.session_state.setdefault("selection", Selection())
+
+
+def stamp() -> int:
+    """Grows when the selection was changed by anything but the linked plots themselves."""
+    return st.session_state.setdefault("stamp", 0)
+
+
+def change(*, by_plots: bool = False, **changes: Any) -> None:
+    """Change the selection, and the address with it."""
+    st.session_state["selection"] = replace(current(), **changes)
+    if not by_plots:
+        st.session_state["stamp"] = stamp() + 1
+    _write()
+
+
+def follow_address() -> tuple[str, ...]:
+    """Take over an address that somebody opened or went back to; sentences about what was wrong."""
+    query = dict(st.query_params)
+    written: dict[str, str] | None = st.session_state.get("written")
+    if query == written:
+        return ()
+    # A click just after another can bring the address of before the first.
+    if written is not None and time.monotonic() - st.session_state["written_at"] < _SETTLED:
+        return ()
+    st.session_state["selection"], notes = Selection.from_query(query)
+    st.session_state["stamp"] = stamp() + 1
+    _write()
+    return notes
+
+
+def _write() -> None:
+    query = current().to_query()
+    if dict(st.query_params) != query:
+        st.query_params.from_dict(query)
+    st.session_state["written"] = query
+    st.session_state["written_at"] = time.monotonic()

@@ -1,0 +1,237 @@
+"""What the page asks for: checkpoints, pictures, predictions, maps and studies.
+
+Everything slow runs in the background and is kept, bounded, for all sessions of the server, under
+keys of our own: `st.cache_data` hashes only a sample of a large array and can answer with another's
+result. This is the one module with an `st.cache_*`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from jaxtyping import Float, UInt8
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from .figures import encode
+from .jobs import Job, Jobs
+from .shelf import Shelf
+
+if TYPE_CHECKING:  # both import torch; the page shows its frame first
+    from .. import AttentionMaps, Checkpoint, Photograph, Study
+    from ..models.samples import Sample
+
+STUDY_VARIABLE = "HEADSCOPE_STUDY"
+"""Environment variable with the path of the study that the page opens."""
+UPLOAD_BYTES = 400_000_000
+"""Decoded pixels of uploaded pictures that the server keeps, for all sessions together."""
+CHECKPOINTS = 3
+LOOKS = 12
+STUDIES = 200
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which checkpoint, as `load` takes it."""
+
+    name: str
+    arch: str | None = None
+    pretrained: bool = True
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Changes when a weights file is written anew."""
+        path = Path(self.name).expanduser()
+        try:
+            written = path.stat().st_mtime_ns if path.is_file() else 0
+        except OSError:  # a name that no file can have
+            written = 0
+        return "checkpoint", self.name, self.arch, self.pretrained, written
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one forward pass says about one image."""
+
+    digest: str
+    """Of the checkpoint and the crop."""
+    crop: UInt8[np.ndarray, "row column 3"]
+    probabilities: Float[np.ndarray, " label"] | None
+    maps: "AttentionMaps"
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    """The server's own memory: one for all sessions."""
+
+    checkpoints: Jobs = field(default_factory=lambda: Jobs(workers=2, kept=CHECKPOINTS))
+    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, kept=LOOKS))
+    studies: Jobs = field(default_factory=lambda: Jobs(workers=1, kept=STUDIES))
+    uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
+    thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
+    opened: "Shelf[Study]" = field(default_factory=lambda: Shelf(2))
+
+
+@st.cache_resource(show_spinner=False)
+def _workshop() -> _Workshop:
+    return _Workshop()
+
+
+def session() -> str:
+    """Name of the browser session whose script runs."""
+    context = get_script_run_ctx()
+    return context.session_id if context else ""
+
+
+def _claimed(jobs: Jobs, role: str, key: Any, title: str, work: Callable[[Job[Any]], Any]) -> Any:
+    job = jobs.start(key, title, work)
+    jobs.claim(session(), role, key)
+    return job
+
+
+def known_checkpoints() -> tuple[str, ...]:
+    """The embedded checkpoints."""
+    from .. import known_checkpoints
+
+    return known_checkpoints()
+
+
+def checkpoint(source: Source) -> "Job[Checkpoint]":
+    """The checkpoint, loading."""
+
+    def work(job: "Job[Checkpoint]") -> "Checkpoint":
+        from .. import load
+
+        job.report(0, f"Loading {source.name}")
+        loaded = load(source.name, arch=source.arch, pretrained=source.pretrained)
+        _ = loaded.digest  # cached there; a large checkpoint takes a second
+        return loaded
+
+    return _claimed(
+        _workshop().checkpoints, "checkpoint", source.key, f"Loading {source.name}", work
+    )
+
+
+def samples() -> "Mapping[str, Sample]":
+    """The pictures that the page offers."""
+    from .. import sample_images
+
+    return sample_images()
+
+
+def sample(name: str) -> "Photograph | None":
+    """A sample picture, or None where there is none of that name."""
+    found = samples().get(name)
+    return found.read() if found else None
+
+
+def keep_upload(data: bytes, name: str) -> "Photograph":
+    """An uploaded file as a photograph, which a link finds again while the server keeps it.
+
+    Raises:
+        HeadscopeError: the file is no image that can be read.
+    """
+    from .. import read_image
+
+    photograph = read_image(data, name=name)
+    _workshop().uploads.put(photograph.digest, photograph, photograph.pixels.nbytes)
+    return photograph
+
+
+def upload(digest: str) -> "Photograph | None":
+    """An uploaded picture, while the server keeps it."""
+    return _workshop().uploads.get(digest)
+
+
+def thumbnail(key: str, pixels: Callable[[], np.ndarray]) -> str:
+    """A small square picture as a data URL, made once for each key."""
+    shelf = _workshop().thumbnails
+    made = shelf.get(key)
+    if made is None:
+        made = encode.thumbnail(pixels())
+        shelf.put(key, made)
+    return made
+
+
+def look(checkpoint: "Checkpoint", crop: UInt8[np.ndarray, "row column 3"]) -> Job[Look]:
+    """Predictions and attention maps of one crop."""
+    import hashlib
+
+    digest = hashlib.sha256(checkpoint.digest.encode() + crop.tobytes()).hexdigest()
+
+    def work(job: Job[Look]) -> Look:
+        from .. import attention_maps
+
+        job.report(0, "Reading the attention maps")
+        batch = checkpoint.prepare(crop[None])
+        probabilities = checkpoint.probabilities(batch)[0] if checkpoint.has_classes else None
+        return Look(digest, crop, probabilities, attention_maps(checkpoint, crop))
+
+    return _claimed(_workshop().looks, "look", digest, "Reading the attention maps", work)
+
+
+def study(
+    checkpoint: "Checkpoint", photograph: "Photograph", target: int | None
+) -> "Job[Study] | None":
+    """The numbers of all heads for one picture; None after this session cancelled it."""
+    key = ("study", checkpoint.digest, photograph.digest, target)
+    if key in _cancelled():
+        return None
+
+    def work(job: "Job[Study]") -> "Study":
+        from .. import analyze
+
+        def progress(step: Any) -> None:
+            job.report(step.done / max(1, step.total), step.text)
+
+        return analyze(checkpoint, [photograph], target=target, progress=progress)
+
+    return _claimed(_workshop().studies, "study", key, "Measuring every head", work)
+
+
+def cancel_study(key: Any) -> None:
+    """Stop a study for this session; it goes on where another session waits for it."""
+    _cancelled().add(key)
+    _workshop().studies.claim(session(), "study", None)
+
+
+def resume_studies() -> None:
+    """Compute again what this session cancelled."""
+    _cancelled().clear()
+
+
+def _cancelled() -> set[Any]:
+    return st.session_state.setdefault("cancelled", set())
+
+
+def retry(job: Job[Any]) -> None:
+    """Do failed work again at the next run."""
+    for jobs in (_workshop().checkpoints, _workshop().looks, _workshop().studies):
+        jobs.forget(job.key)
+
+
+def study_path() -> Path | None:
+    """The study that the page was opened with."""
+    given = os.environ.get(STUDY_VARIABLE)
+    return Path(given) if given else None
+
+
+def opened_study(path: Path) -> "Study":
+    """The study at a path, read once.
+
+    Raises:
+        HeadscopeError: it cannot be opened.
+    """
+    from .. import open_study
+
+    shelf = _workshop().opened
+    opened = shelf.get(str(path))
+    if opened is None:
+        opened = open_study(path)
+        shelf.put(str(path), opened)
+    return opened
+
+

@@ -1,0 +1,196 @@
+"""The page: its parts in order, and what each of them waits for."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from .. import selection, services
+from ..figures import atlas, maps, predictions, profile
+from ..jobs import Job
+from . import heads, pictures, progress, source, target
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ... import Checkpoint, Study
+
+BRIEF = 0.25
+"""Seconds that the script itself waits for a job, so that what is quick appears at once."""
+
+
+def show() -> None:
+    """The whole page."""
+    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    st.html(f"<style>{style}</style>")
+    notes = list(selection.follow_address())
+    with st.sidebar:
+        st.html('<h1 class="hs-brand"><strong>headscope</strong></h1>')
+        scene, feed, said = _Sidebar(source.choose()).show()
+    for note in [*notes, *said]:
+        st.warning(note)
+    heads.show(scene, feed)
+
+
+Drawn = tuple[heads.Scene, heads.Feed | None, list[str]]
+"""What the plots draw, the maps for them, and sentences for the user."""
+
+
+class _Sidebar:
+    """Everything beside the plots, which also decides what the plots draw."""
+
+    def __init__(self, choice: source.Choice) -> None:
+        self.choice = choice
+        self.pending: list[Job[Any]] = []
+        """Jobs whose result was not there when it was needed."""
+        self.said: list[str] = []
+
+    def show(self) -> Drawn:
+        loading = services.checkpoint(self.choice.source) if self.choice.source else None
+        checkpoint: Checkpoint | None = self._result(loading)
+        source.details(self.choice, checkpoint, loading=loading in self.pending)
+        if self.choice.study is not None:
+            return self._of_study(self.choice.study, checkpoint)
+        return self._of_session(checkpoint)
+
+    def _of_study(self, study: "Study", checkpoint: "Checkpoint | None") -> Drawn:
+        """On a study: its images and numbers; the checkpoint serves the maps alone."""
+        data = study.data
+        image = pictures.of_study(study)
+        waiting = "The maps are on their way." if self.pending else "There are no maps."
+        if checkpoint is not None and checkpoint.digest != data.attrs["model_digest"]:
+            self.said.append(
+                f"{data.attrs['model']} has other weights now than when this study was made, so "
+                "its maps are not shown; the numbers are the study's own."
+            )
+            checkpoint = None
+        look: services.Look | None = None
+        if checkpoint is not None:
+            look = self._result(services.look(checkpoint, data["pixels"].values[image]))
+        labels, kinds, grid = study_facts(data)
+        if "top_class" in data:
+            target.show(
+                data["top_class"].values[image].tolist(),
+                data["top_probability"].values[image].tolist(),
+                labels,
+                target=int(data["target"].values[image]),
+                fixed=True,
+            )
+        progress.show(self.pending, None)
+        n_heads = tuple(int(n) for n in data["n_heads"].values)
+        self._fit(n_heads, len(kinds), "The study's checkpoint")
+        scene = heads.Scene(
+            n_heads=n_heads,
+            layout={"kinds": list(kinds), "grid": list(grid)},
+            image=str(data["image"].values[image]),
+            n_images=data.sizes["image"],
+            metrics=atlas.payload(atlas.head_metrics(data), image, n_heads),
+            profile=profile.payload(data, image, n_heads, kinds),
+            waiting="" if look else waiting,
+            feed=look.digest if look else None,
+            complete=look is None or maps.fits(look.maps.weights),
+        )
+        return scene, _feed(look, n_heads), self.said
+
+    def _of_session(self, checkpoint: "Checkpoint | None") -> Drawn:
+        """On a checkpoint and one picture, measured now."""
+        picture = pictures.of_session()
+        if checkpoint is None or picture is None:
+            progress.show(self.pending, None)
+            scene = heads.Scene(waiting="Loading…" if self.pending else "Choose a checkpoint.")
+            return scene, None, self.said
+        look: services.Look | None = self._result(
+            services.look(checkpoint, checkpoint.crop(picture.photograph))
+        )
+        measuring = None
+        if look is not None:
+            aim = self._target(checkpoint)
+            if look.probabilities is not None:
+                classes, shares = predictions.top(look.probabilities)
+                target.show(
+                    classes.tolist(),
+                    shares.tolist(),
+                    checkpoint.labels,
+                    target=int(classes[0]) if aim is None else aim,
+                    fixed=False,
+                )
+            measuring = services.study(checkpoint, picture.photograph, aim)
+        study: Study | None = self._result(measuring)
+        cancelled = look is not None and measuring is None
+        progress.show(self.pending, measuring, cancelled=cancelled)
+        self._fit(checkpoint.n_heads, checkpoint.layout.n_tokens, checkpoint.name)
+        scene = heads.Scene(
+            n_heads=checkpoint.n_heads,
+            layout={"kinds": list(checkpoint.layout.kinds), "grid": list(checkpoint.layout.grid)},
+            image=picture.photograph.name,
+            waiting="Being measured…" if self.pending else "Not measured",
+            feed=look.digest if look else None,
+            complete=look is None or maps.fits(look.maps.weights),
+        )
+        if study is not None:
+            scene = replace(
+                scene,
+                metrics=atlas.payload(atlas.head_metrics(study.data), 0, scene.n_heads),
+                profile=profile.payload(study.data, 0, scene.n_heads, checkpoint.layout.kinds),
+            )
+        return scene, _feed(look, scene.n_heads), self.said
+
+    def _target(self, checkpoint: "Checkpoint") -> int | None:
+        """The chosen target class, if the checkpoint has it."""
+        aim = selection.current().target
+        if aim is None or aim < len(checkpoint.labels):
+            return aim
+        self.said.append(
+            f"{checkpoint.name} has {len(checkpoint.labels)} classes, so there is no class {aim}; "
+            "the target is the predicted class."
+        )
+        selection.change(target=None)
+        return None
+
+    def _fit(self, n_heads: tuple[int, ...], n_tokens: int, name: str) -> None:
+        """Drop what the selection has and the checkpoint has not."""
+        fitted, notes = selection.current().fit(n_heads, n_tokens, name)
+        if notes:
+            selection.change(layer=fitted.layer, head=fitted.head, token=fitted.token)
+            self.said += notes
+
+    def _result(self, job: "Job[Any] | None") -> Any:
+        """A job's result if it is there soon; a sentence in place where it failed."""
+        from ... import HeadscopeError
+
+        if job is None:
+            return None
+        if not job.wait(BRIEF):
+            self.pending.append(job)
+            return None
+        try:
+            return job.result
+        except HeadscopeError as error:
+            st.error(str(error))
+            if st.button("Try again", key=f"retry {job.title}"):
+                services.retry(job)
+                st.rerun()
+            return None
+
+
+def study_facts(data: "xr.Dataset") -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, int]]:
+    """Labels, kind of each token and grid of a study's checkpoint, from the study alone."""
+    layout = json.loads(data.attrs["layout"])
+    rows, columns = layout["grid"]
+    return tuple(json.loads(data.attrs["labels"])), tuple(layout["kinds"]), (rows, columns)
+
+
+def _feed(look: services.Look | None, n_heads: tuple[int, ...]) -> heads.Feed | None:
+    if look is None:
+        return None
+    return partial(
+        maps.feed,
+        name=look.digest,
+        n_heads=n_heads,
+        pixels=look.crop,
+        weights=look.maps.weights,
+        row_max=look.maps.row_max,
+    )

@@ -1,0 +1,156 @@
+"""Which picture: an image of the opened study, a sample, or an uploaded one."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from .. import selection, services
+from ..linked import GALLERY
+
+if TYPE_CHECKING:
+    from ... import Photograph, Study
+
+UPLOAD = "upload:"
+SUFFIXES = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "avif"]
+SHOWN = 60
+"""Thumbnails of a study; the select box has all its images."""
+LARGEST = 200_000_000
+"""Bytes of one uploaded file; the browser's own limit is not enforced by the server."""
+
+
+def of_study(study: "Study") -> int:
+    """The chosen image of the opened study, by index."""
+    names = [str(name) for name in study.data["image"].values]
+    chosen = selection.current().image
+    index = names.index(chosen) if chosen in names else 0
+    if chosen is not None and chosen not in names:
+        st.warning(f"The study has no image {chosen!r}; showing {names[0]!r}.")
+    key = study.data.attrs.get("model_digest", "")
+    digests = [str(digest) for digest in study.data["image_digest"].values]
+    _gallery(
+        [
+            {
+                "key": name,
+                "name": name,
+                "source": services.thumbnail(
+                    f"{key} {digests[i]}", lambda i=i: study.data["pixels"].values[i]
+                ),
+            }
+            for i, name in enumerate(names[:SHOWN])
+        ],
+        names[index],
+    )
+    if len(names) > 1:
+        st.session_state["image"] = names[index]
+        st.selectbox(
+            "Image",
+            names,
+            key="image",
+            label_visibility="collapsed",
+            on_change=lambda: selection.change(image=st.session_state["image"]),
+        )
+    return index
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what the address calls it."""
+
+    key: str
+    photograph: "Photograph"
+
+
+def of_session() -> Picture | None:
+    """The chosen sample or uploaded picture, with the place to upload."""
+    samples = services.samples()
+    uploads: list[str] = st.session_state.setdefault("uploads", [])
+    files = st.container()
+    with files:
+        _take_uploads(uploads)
+    chosen = selection.current().image
+    picture = None
+    if chosen is not None and chosen.startswith(UPLOAD):
+        photograph = services.upload(chosen.removeprefix(UPLOAD))
+        if photograph is None:
+            st.warning("The uploaded picture of this link is no longer on the server; upload it again.")
+        else:
+            picture = Picture(chosen, photograph)
+            if photograph.digest not in uploads:
+                uploads.insert(0, photograph.digest)
+    elif chosen is not None:
+        photograph = services.sample(chosen)
+        if photograph is None:
+            st.warning(f"There is no sample picture {chosen!r}.")
+        else:
+            picture = Picture(chosen, photograph)
+    if picture is None and samples:
+        name = next(iter(samples))
+        photograph = services.sample(name)
+        picture = Picture(name, photograph) if photograph is not None else None
+    items = []
+    for digest in uploads:
+        kept = services.upload(digest)
+        if kept is not None:
+            source = services.thumbnail(digest, lambda kept=kept: kept.pixels)
+            items.append({"key": UPLOAD + digest, "name": kept.name, "source": source})
+    for name, sample in samples.items():
+        source = services.thumbnail(f"sample {name}", lambda sample=sample: sample.read().pixels)
+        items.append({"key": name, "name": sample.title, "source": source})
+    _gallery(items, picture.key if picture else "")
+    if picture is not None:
+        name = picture.photograph.name
+        title = samples[name].title if name in samples else name
+        height, width = picture.photograph.pixels.shape[:2]
+        notes = "".join(f", {note}" for note in picture.photograph.notes)
+        st.caption(f"**{_plain(title)}** · {width} × {height} px{notes}")
+    return picture
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return "".join("\\" + sign if sign in r"\`*_{}[]<>()#+!|~$:" else sign for sign in text)
+
+
+def _gallery(items: list[dict[str, str]], chosen: str) -> None:
+    def take() -> None:
+        key = st.session_state["gallery"].get("picture")
+        if key is not None:
+            selection.change(image=key, target=None)
+
+    GALLERY(key="gallery", data={"items": items, "chosen": chosen}, on_picture_change=take)
+
+
+def _take_uploads(uploads: list[str]) -> None:
+    """The uploader; what it cannot read gets a sentence, the rest stays."""
+    from ... import HeadscopeError
+
+    files = st.file_uploader(
+        "Upload pictures",
+        accept_multiple_files=True,
+        type=SUFFIXES,
+        key="files",
+        label_visibility="collapsed",
+    )
+    seen: dict[str, str | None] = st.session_state.setdefault("seen_files", {})
+    newest = None
+    for file in files:
+        if file.file_id not in seen:
+            try:
+                if file.size > LARGEST:
+                    raise HeadscopeError(
+                        f"{file.name} has {file.size:,} bytes; at most {LARGEST:,} are taken."
+                    )
+                photograph = services.keep_upload(file.getvalue(), file.name)
+            except HeadscopeError as error:
+                seen[file.file_id] = str(error)
+            else:
+                seen[file.file_id] = None
+                newest = photograph.digest
+                if newest not in uploads:
+                    uploads.insert(0, newest)
+        sentence = seen[file.file_id]
+        if sentence is not None:
+            st.error(sentence)
+    if newest is not None:
+        selection.change(image=UPLOAD + newest, target=None)
