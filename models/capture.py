@@ -40,6 +40,8 @@ class Reading:
     n_heads: int = 0
     queries: int = 0
     keys: int = 0
+    channels: int = 0
+    """Of all head outputs together."""
     parity: float | None = None
     """Largest difference between the module's output and the one made from the weights that were
     read, relative to the largest output; None where there is nothing to compare."""
@@ -180,7 +182,7 @@ def read(
     modules = dict(model.named_modules())
     readings: list[Reading] = []
     layer_of: dict[Site, int] = {}
-    for site, (weights_shape, _) in calls.items():
+    for site, (weights_shape, value_shape) in calls.items():
         module = modules[site.module]
         _, n_heads, queries, keys = (1, *weights_shape)[-4:]
         parity = _parity(module, *runs[site.module])
@@ -198,6 +200,7 @@ def read(
                 n_heads,
                 queries,
                 keys,
+                n_heads * value_shape[-1],
                 parity,
             )
         )

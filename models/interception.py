@@ -62,13 +62,13 @@ OnCall = Callable[[AttentionCall], Tensor | None]
 
 
 @contextmanager
-def intercept(model: nn.Module, on_call: OnCall) -> Iterator[None]:
+def intercept(model: nn.Module, on_call: OnCall, *, name: str = "") -> Iterator[None]:
     """Show every attention of `model` to `on_call` while the context lasts, on this thread.
 
-    Looking changes no bit of the output: a fused call runs as it would, and its weights are
+    `name` is what `model` is called within a larger one, so that sites keep their names. Looking changes no bit of the output: a fused call runs as it would, and its weights are
     computed beside it, only if asked for. Hooks are gone on leaving, also when a layer raises.
     """
-    tracker = _ModuleTracker(model)
+    tracker = _ModuleTracker(model, name)
     try:
         with _AttentionMode(tracker, on_call):
             yield
@@ -79,10 +79,10 @@ def intercept(model: nn.Module, on_call: OnCall) -> Iterator[None]:
 class _ModuleTracker:
     """Knows the name of the module that is running."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, prefix: str) -> None:
         self._running: list[str] = []
         self._handles = []
-        for name, module in model.named_modules():
+        for name, module in model.named_modules(prefix=prefix):
             self._handles += [
                 module.register_forward_pre_hook(self._enter(name), prepend=True),
                 # always_call: the stack must unwind when a layer raises.

@@ -1,0 +1,206 @@
+"""The results of one checkpoint on one set of images: saved, reopened, compared, exported."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+import zarr.errors
+from zarr.abc.store import Store
+
+from ..models.errors import HeadscopeError
+from ..models.layout import TokenLayout
+
+FORMAT_VERSION = 1
+"""Of the store's layout; a reader refuses a newer one."""
+HEAD = ("layer", "head")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The results of one checkpoint on one set of images.
+
+    `data` is an `xarray.Dataset`, read from the store as it is used; every variable carries
+    `long_name`, `units` and `description`. Heads that a layer does not have are NaN, and so are
+    images that are not done. Raw per-image values are kept: means and intervals are views of them.
+    """
+
+    store: Store
+
+    @cached_property
+    def data(self) -> xr.Dataset:
+        data = xr.open_zarr(self.store, consolidated=False, chunks=None)  # pyright: ignore
+        return data.set_coords(["image_digest", "image_path", "n_heads"])
+
+    @property
+    def path(self) -> Path | None:
+        """Where the study is on disk, if it is."""
+        root = getattr(self.store, "root", None)
+        return None if root is None else Path(root)
+
+    @property
+    def model(self) -> str:
+        """The checkpoint's name."""
+        return self.data.attrs["model"]
+
+    @property
+    def model_digest(self) -> str:
+        return self.data.attrs["model_digest"]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(json.loads(self.data.attrs["labels"]))
+
+    @cached_property
+    def layout(self) -> TokenLayout:
+        layout = json.loads(self.data.attrs["layout"])
+        return TokenLayout(
+            tuple(layout["kinds"]), tuple(layout["grid"]), tuple(layout["patch_px"])
+        )
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What was asked for: all that a second run needs to make the same study."""
+        return json.loads(self.data.attrs["settings"])
+
+    @property
+    def n_images(self) -> int:
+        return self.data.sizes["image"]
+
+    @property
+    def n_done(self) -> int:
+        return int(self.data["done"].sum())
+
+    @property
+    def is_complete(self) -> bool:
+        return self.n_done == self.n_images
+
+    def head_metrics(self) -> Iterator[xr.DataArray]:
+        """Every number per head, ready to colour an atlas: dims `image layer head`.
+
+        Importance comes first, each metric in every ablation.
+        """
+        for name in json.loads(self.data.attrs["variables"]):
+            variable = self.data[name]
+            extra = [dim for dim in variable.dims if dim not in ("image", *HEAD)]
+            if not set(HEAD) <= set(variable.dims) or extra not in ([], ["ablation"]):
+                continue
+            for ablation in self.data["ablation"].values.tolist() if extra else [None]:
+                chosen = variable if ablation is None else variable.sel(ablation=ablation)
+                yield chosen
+
+    def save(self, path: str | Path) -> "Study":
+        """A copy of the study at a new place on disk.
+
+        Raises:
+            HeadscopeError: there is something at `path`, or it cannot be written.
+        """
+        target = create_group(path)
+        source = zarr.open_group(self.store, mode="r")
+        target.update_attributes(dict(source.attrs))
+        for name, array in source.arrays():
+            copy = target.create_array(
+                name,
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=array.chunks,
+                fill_value=array.fill_value,
+                dimension_names=_dims(array),
+                attributes=dict(array.attrs),
+                config={"write_empty_chunks": True},
+            )
+            if not _holds_results(name, array):
+                copy[...] = array[...]
+                continue
+            for index in np.flatnonzero(self.data["done"]):  # one by one: it may outgrow memory
+                copy[index] = array[index]
+        return open_study(path)
+
+    def __str__(self) -> str:
+        return (
+            f"Study of {self.model} on {self.n_done} of {self.n_images} images, "
+            f"{self.data.sizes['layer']} layers"
+        )
+
+
+def create_group(path: str | Path) -> zarr.Group:
+    """A new, empty store.
+
+    Raises:
+        HeadscopeError: there is something at `path`, or it cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise HeadscopeError(f"{path} exists already; choose another place or delete it first.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return zarr.open_group(path, mode="w-", zarr_format=3)
+    except OSError as error:
+        raise HeadscopeError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
+
+
+def open_study(path: str | Path) -> Study:
+    """A study from disk, complete or interrupted.
+
+    Raises:
+        HeadscopeError: there is none at `path`, a newer headscope wrote it, or part of it is gone.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise HeadscopeError(f"There is no study at {path}.")
+    try:
+        group = zarr.open_group(path, mode="r")
+        version = group.attrs.get("format_version")
+    except (OSError, ValueError, KeyError, TypeError, zarr.errors.GroupNotFoundError) as error:
+        raise HeadscopeError(
+            f"{path} is not a study: it is no Zarr group that can be read. Run headscope analyze "
+            "to make one."
+        ) from error
+    if not isinstance(version, int):
+        raise HeadscopeError(f"{path} is a Zarr group, but not a study of headscope.")
+    if version > FORMAT_VERSION:
+        raise HeadscopeError(
+            f"{path} was written by headscope {group.attrs.get('headscope_version')} (format "
+            f"{version}); this one reads up to format {FORMAT_VERSION}. Upgrade headscope to open it."
+        )
+    _check_whole(group, path)
+    return Study(group.store)
+
+
+def _check_whole(group: zarr.Group, path: Path) -> None:
+    """Raise a HeadscopeError where a file of the store is missing.
+
+    Zarr reads a missing chunk as fill values, so a study cut in half would look whole.
+    """
+    damaged = HeadscopeError(
+        f"{path} is damaged: part of its data is missing. Copy it again, or run the command that "
+        "made it into a new place."
+    )
+    try:
+        expected = set(json.loads(str(group.attrs["variables"])))
+        arrays = dict(group.arrays())
+        if expected - set(arrays):
+            raise damaged
+        n_done = int(np.asarray(arrays["done"][:]).sum())
+        for name, array in arrays.items():
+            expected_chunks = n_done if _holds_results(name, array) else array.nchunks
+            if array.nchunks_initialized < expected_chunks:
+                raise damaged
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged from error
+
+
+def _dims(array: zarr.Array) -> tuple[str, ...]:
+    return array.metadata.dimension_names  # pyright: ignore
+
+
+def _holds_results(name: str, array: zarr.Array) -> bool:
+    """Whether an array holds one chunk for each image that is done."""
+    return _dims(array)[0] == "image" and array.chunks[0] == 1 and name != "done"

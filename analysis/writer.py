@@ -1,0 +1,249 @@
+"""Writes a study image by image, so that it opens at any time and can be gone on with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.storage import MemoryStore
+
+from ..models.checkpoint import Checkpoint
+from ..models.errors import HeadscopeError
+from .importance import ImportanceMetric
+from .metrics import AttentionMetric
+from .study import FORMAT_VERSION, Study, create_group, open_study
+
+N_RANKED = 5
+"""How many of the likeliest classes are kept for each image."""
+
+
+class StudyWriter:
+    """An open study that takes results; an image's results count once they are all there."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self._group = group
+
+    @classmethod
+    def open(
+        cls,
+        out: str | Path | None,
+        checkpoint: Checkpoint,
+        images: Mapping[str, tuple[str, str]],
+        settings: Mapping[str, Any],
+        importance: Mapping[str, ImportanceMetric],
+        attention: Mapping[str, AttentionMetric],
+    ) -> "StudyWriter":
+        """A new study, or the one that the same run began at `out`.
+
+        Args:
+            out: where to write; None keeps the study in memory.
+            images: digest and path by name.
+            settings: what was asked for.
+
+        Raises:
+            HeadscopeError: `out` holds something else, or cannot be written.
+        """
+        wanted = json.dumps({"images": [list(v)[0] for v in images.values()], **settings})
+        if out is not None and Path(out).exists():
+            study = open_study(out)
+            same = json.dumps(study.settings) == wanted
+            if not same or study.model_digest != checkpoint.digest:
+                what = "other images or settings" if same is False else "another checkpoint"
+                raise HeadscopeError(
+                    f"{out} holds a study of {study.model} on {study.n_images} images, with {what}; "
+                    "choose another place, or delete it first."
+                )
+            return cls(_writable(out))
+        group = (
+            zarr.open_group(MemoryStore(), mode="w", zarr_format=3)
+            if out is None
+            else create_group(out)
+        )
+        writer = cls(group)
+        names = writer._lay_out(checkpoint, images, importance, attention)
+        group.update_attributes(
+            {
+                **_provenance(checkpoint),
+                "settings": wanted,
+                "variables": json.dumps(names),
+                # Last: a store without it is no study.
+                "format_version": FORMAT_VERSION,
+            }
+        )
+        return writer
+
+    @property
+    def study(self) -> Study:
+        return Study(self._group.store)
+
+    @property
+    def to_do(self) -> list[int]:
+        """Indices of the images that are not done."""
+        return np.flatnonzero(~self._array("done")[:]).tolist()
+
+    def write(self, index: int, values: Mapping[str, Any]) -> None:
+        """Keep all results of one image."""
+        for name, value in values.items():
+            array = self._array(name)
+            padded = np.full(array.shape[1:], array.fill_value, dtype=array.dtype)
+            value = np.asarray(value)
+            padded[tuple(slice(0, size) for size in value.shape)] = value
+            array[index] = padded
+        self._array("done")[index] = True
+
+    def _array(self, name: str) -> Any:
+        return self._group[name]
+
+    def _lay_out(
+        self,
+        checkpoint: Checkpoint,
+        images: Mapping[str, tuple[str, str]],
+        importance: Mapping[str, ImportanceMetric],
+        attention: Mapping[str, AttentionMetric],
+    ) -> list[str]:
+        """Every variable and coordinate in full size; what is not written takes no room.
+
+        Returns the names in the order in which they are best read.
+        """
+        layout, n_images = checkpoint.layout, len(images)
+        n_layers, n_heads = checkpoint.n_layers, max(checkpoint.n_heads)
+        coordinates: dict[str, tuple[str, Any]] = {
+            "image": ("image", list(images)),
+            "image_digest": ("image", [digest for digest, _ in images.values()]),
+            "image_path": ("image", [path for _, path in images.values()]),
+            "layer": ("layer", np.arange(n_layers)),
+            "head": ("head", np.arange(n_heads)),
+            "n_heads": ("layer", np.array(checkpoint.n_heads)),
+            "ablation": ("ablation", ["zero"]),
+            "query_kind": ("query_kind", list(layout.present_kinds)),
+            "key_kind": ("key_kind", list(layout.present_kinds)),
+            "hop": ("hop", np.arange(layout.n_hops)),
+        }
+        for name, (dim, values) in coordinates.items():
+            self._constant(name, dim, values)
+        size = {dim: len(values) for dim, values in coordinates.values()}
+        self._group.create_array(
+            "done",
+            shape=(n_images,),
+            chunks=(1,),
+            dtype=bool,
+            fill_value=False,
+            dimension_names=["image"],
+            attributes={"long_name": "Whether the image's results are here"},
+            config={"write_empty_chunks": True},
+        )[:] = False
+
+        names = [*coordinates, "done"]
+
+        def variable(
+            name: str, dims: tuple[str, ...], dtype: str, fill: Any, **attributes: str
+        ) -> None:
+            names.append(name)
+            shape = tuple(size[dim] for dim in dims)
+            self._group.create_array(
+                name,
+                shape=(n_images, *shape),
+                chunks=(1, *shape),
+                dtype=dtype,
+                fill_value=fill,
+                dimension_names=["image", *dims],
+                attributes=attributes,
+                # An image without patch mass, or all black, is no missing chunk.
+                config={"write_empty_chunks": True},
+            )
+
+        size |= {"row": checkpoint.preprocessing.size[0], "column": checkpoint.preprocessing.size[1]}
+        size |= {"channel": 3, "rank": min(N_RANKED, len(checkpoint.labels))}
+        variable(
+            "pixels",
+            ("row", "column", "channel"),
+            "uint8",
+            0,
+            long_name="The crop that the model saw",
+            units="1/255",
+        )
+        if checkpoint.has_classes:
+            variable("target", (), "int32", -1, long_name="Class that importance is about")
+            variable(
+                "target_probability",
+                (),
+                "float32",
+                np.nan,
+                long_name="Probability of the target",
+                units="probability",
+            )
+            variable("top_class", ("rank",), "int32", -1, long_name="Likeliest classes")
+            variable(
+                "top_probability",
+                ("rank",),
+                "float32",
+                np.nan,
+                long_name="Their probabilities",
+                units="probability",
+            )
+        for metric in importance.values():
+            variable(
+                metric.name,
+                ("ablation", "layer", "head"),
+                "float32",
+                np.nan,
+                long_name=metric.long_name,
+                units=metric.units,
+                description=metric.description,
+                role="importance",
+            )
+        for metric in attention.values():
+            variable(
+                metric.name,
+                ("layer", "head", *metric.dims),
+                "float32",
+                np.nan,
+                long_name=metric.long_name,
+                units=metric.units,
+                description=metric.description,
+                role="attention",
+            )
+        return names
+
+    def _constant(self, name: str, dim: str, values: Any) -> None:
+        text = not isinstance(values, np.ndarray)
+        data = np.array(values, dtype=object) if text else values
+        array = self._group.create_array(
+            name,
+            shape=data.shape,
+            chunks=data.shape,
+            dtype=str if text else data.dtype,
+            dimension_names=[dim],
+            config={"write_empty_chunks": True},
+        )
+        array[:] = data
+
+
+def _writable(out: str | Path) -> zarr.Group:
+    try:
+        return zarr.open_group(Path(out), mode="r+")
+    except OSError as error:
+        raise HeadscopeError(f"{out} cannot be written ({error.strerror or error}).") from error
+
+
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a reader must know to trust the numbers, and to make them again."""
+    layout = checkpoint.layout
+    preprocessing = checkpoint.preprocessing
+    return {
+        "headscope_version": version("headscope"),
+        "versions": json.dumps({name: version(name) for name in ("torch", "timm", "numpy")}),
+        "model": checkpoint.name,
+        "model_digest": checkpoint.digest,
+        "architecture": checkpoint.architecture,
+        "labels": json.dumps(checkpoint.labels),
+        "preprocessing": json.dumps(asdict(preprocessing) | {"text": preprocessing.describe()}),
+        "layout": json.dumps(
+            {"kinds": layout.kinds, "grid": layout.grid, "patch_px": layout.patch_px}
+        ),
+        "capture_report": json.dumps(checkpoint.report.rows),
+    }
