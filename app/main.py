@@ -4,6 +4,7 @@ import streamlit as st
 
 st.set_page_config(page_title="headscope", layout="wide", initial_sidebar_state="expanded")
 
-from headscope.app.views import page  # noqa: E402 (the page's frame is set before the slow imports)
+# After the page's frame: this import brings torch.
+from headscope.app.views import page  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 page.show()

@@ -1,6 +1,5 @@
 """What is being looked at: the one owner of linked state, which is also the page's address."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -11,8 +10,6 @@ Scope = Literal["image", "mean"]
 
 _LONGEST = 300
 """Characters of a value in an address; nothing that the page writes is longer."""
-_SETTLED = 1.5
-"""Seconds in which the browser has surely taken over an address that the page wrote."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,13 @@ class Selection:
     def fit(
         self, n_heads: Sequence[int], n_tokens: int, name: str
     ) -> tuple["Selection", tuple[str, ...]]:
-        """The selection without a head or token that the checkpoint lacks, and sentences for them."""
+        """The selection without a head or token that is not there, and a sentence for each."""
         fitted, notes = self, []
         if self.layer is not None and self.head is not None:
             if self.layer >= len(n_heads):
-                notes.append(f"{name} has {len(n_heads)} layers, so there is no layer {self.layer}.")
+                notes.append(
+                    f"{name} has {len(n_heads)} layers, so there is no layer {self.layer}."
+                )
             elif self.head >= n_heads[self.layer]:
                 notes.append(
                     f"Layer {self.layer} of {name} has {n_heads[self.layer]} heads, "
@@ -122,22 +121,44 @@ def change(*, by_plots: bool = False, **changes: Any) -> None:
     st.session_state["selection"] = replace(current(), **changes)
     if not by_plots:
         st.session_state["stamp"] = stamp() + 1
+    st.session_state["ahead"] = True
+    st.session_state["notes"] = ()
     _write()
 
 
-def follow_address() -> tuple[str, ...]:
-    """Take over an address that somebody opened or went back to; sentences about what was wrong."""
+def correct(sentences: Sequence[str], **changes: Any) -> None:
+    """Take something out of the selection, and keep saying why until the next change."""
+    before = notes()
+    change(**changes)
+    st.session_state["notes"] = (*before, *sentences)
+
+
+def notes() -> tuple[str, ...]:
+    """What was wrong with the address, in sentences."""
+    return st.session_state.get("notes", ())
+
+
+def keep_ahead() -> None:
+    """The next run is the page's own: it does not follow the address.
+
+    The browser may have asked for it before it heard of the last change.
+    """
+    st.session_state["ahead"] = True
+
+
+def settle() -> None:
+    """The run of a change is over: the next one may come from an address again."""
+    st.session_state["ahead"] = False
+
+
+def follow_address() -> None:
+    """Take over an address that somebody opened or went back to."""
     query = dict(st.query_params)
-    written: dict[str, str] | None = st.session_state.get("written")
-    if query == written:
-        return ()
-    # A click just after another can bring the address of before the first.
-    if written is not None and time.monotonic() - st.session_state["written_at"] < _SETTLED:
-        return ()
-    st.session_state["selection"], notes = Selection.from_query(query)
+    if st.session_state.get("ahead") or query == st.session_state.get("written"):
+        return
+    st.session_state["selection"], st.session_state["notes"] = Selection.from_query(query)
     st.session_state["stamp"] = stamp() + 1
     _write()
-    return notes
 
 
 def _write() -> None:
@@ -145,4 +166,3 @@ def _write() -> None:
     if dict(st.query_params) != query:
         st.query_params.from_dict(query)
     st.session_state["written"] = query
-    st.session_state["written_at"] = time.monotonic()

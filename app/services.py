@@ -187,7 +187,7 @@ def study(
         def progress(step: Any) -> None:
             job.report(step.done / max(1, step.total), step.text)
 
-        return analyze(checkpoint, [photograph], target=target, progress=progress)
+        return _in_memory(analyze(checkpoint, [photograph], target=target, progress=progress))
 
     return _claimed(_workshop().studies, "study", key, "Measuring every head", work)
 
@@ -230,8 +230,14 @@ def opened_study(path: Path) -> "Study":
     shelf = _workshop().opened
     opened = shelf.get(str(path))
     if opened is None:
-        opened = open_study(path)
+        opened = _in_memory(open_study(path))
         shelf.put(str(path), opened)
     return opened
 
 
+def _in_memory(study: "Study") -> "Study":
+    """The study with all its numbers read; only the pixels are read when they are shown."""
+    for name, variable in study.data.variables.items():
+        if name != "pixels":
+            variable.load()
+    return study

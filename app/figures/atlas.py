@@ -1,5 +1,6 @@
 """The head atlas: every number that a study has for each head."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from .encode import mean_over_images, plain
-
-PER_HEAD = frozenset({"layer", "head"})
-OPTIONAL = frozenset({"image", "ablation"})
+from .encode import PATCH, mean_over_images, plain
 
 
 @dataclass(frozen=True)
@@ -33,50 +31,41 @@ class HeadMetric:
         return mean_over_images(self.values)
 
 
-def head_metrics(data: xr.Dataset) -> tuple[HeadMetric, ...]:
-    """All variables of a study that colour an atlas, found by their dimensions.
+def head_metrics(
+    variables: Iterable[xr.DataArray], share: xr.DataArray | None = None
+) -> tuple[HeadMetric, ...]:
+    """Everything that colours an atlas, from what a study has: dims `image layer head`.
 
-    What an ablation changes comes first: it says whether a head matters.
+    `share` is the attention from each kind of token to each; what is in px rests on patches alone.
     """
+    variables = list(variables)
+    names = [variable.name for variable in variables]
     found: list[HeadMetric] = []
-    for name, variable in data.data_vars.items():
-        dims = {str(dim) for dim in variable.dims}
-        if not PER_HEAD <= dims or not dims <= PER_HEAD | OPTIONAL:
-            continue
-        if not np.issubdtype(variable.dtype, np.number):
-            continue
-        label = str(variable.attrs.get("long_name", name)).replace("_", " ")
-        label = label[:1].upper() + label[1:]
-        of_ablation: dict[str, xr.DataArray] = {"": variable}
-        if "ablation" in dims:
-            modes = [str(mode) for mode in variable["ablation"].values]
-            of_ablation = {
-                mode if len(modes) > 1 else "": variable.sel(ablation=mode) for mode in modes
-            }
-        for mode, values in of_ablation.items():
-            if "image" not in dims:
-                values = values.expand_dims(image=data.sizes.get("image", 1))
-            found.append(
-                HeadMetric(
-                    key=f"{name}:{mode}" if mode else str(name),
-                    label=f"{label} ({mode} ablation)" if mode else label,
-                    unit=str(variable.attrs.get("units", "")),
-                    description=str(variable.attrs.get("description", "")),
-                    values=values.transpose("image", "layer", "head").values.astype(float),
-                    mass=_patch_mass(data) if variable.attrs.get("units") == "px" else None,
-                )
+    for variable in variables:
+        name = str(variable.name)
+        label = str(variable.attrs.get("long_name", name))
+        several = names.count(variable.name) > 1
+        mode = str(variable.coords["ablation"].item()) if several else ""
+        in_px = variable.attrs.get("units") == "px"
+        found.append(
+            HeadMetric(
+                key=f"{name}:{mode}" if mode else name,
+                label=f"{label} ({mode} ablation)" if mode else label,
+                unit=str(variable.attrs.get("units", "")),
+                description=str(variable.attrs.get("description", "")),
+                values=_values(variable),
+                mass=None if share is None or not in_px else _patch_mass(share),
             )
-    return tuple(
-        sorted(found, key=lambda m: "ablation" not in data[m.key.partition(":")[0]].dims)
-    )
+        )
+    return tuple(found)
 
 
-def _patch_mass(data: xr.Dataset) -> Float[np.ndarray, "image layer head"] | None:
-    """Attention of patches on patches: a distance in px is the mean over these weights alone."""
-    if "share" not in data:
-        return None
-    share = data["share"].sel(query_kind="patch", key_kind="patch")
-    return share.transpose("image", "layer", "head").values.astype(float)
+def _values(variable: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
+    return variable.transpose("image", "layer", "head").values.astype(float)
+
+
+def _patch_mass(share: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
+    return _values(share.sel(query_kind=PATCH, key_kind=PATCH))
 
 
 def payload(metrics: tuple[HeadMetric, ...], image: int, n_heads: tuple[int, ...]) -> list[Any]:

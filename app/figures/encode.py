@@ -11,8 +11,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+PATCH = "patch"
+"""The kind of a token that has a place in the image."""
 
-def mean_over_images(values: Float[np.ndarray, "image *rest"]) -> Float[np.ndarray, " *rest"]:
+
+def mean_over_images(values: Float[np.ndarray, "image ..."]) -> Float[np.ndarray, "..."]:
     """Mean over the images that have a value; NaN where none has."""
     there = ~np.isnan(values)
     count = there.sum(axis=0)
@@ -20,7 +23,7 @@ def mean_over_images(values: Float[np.ndarray, "image *rest"]) -> Float[np.ndarr
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def plain(values: Float[np.ndarray, "layer head *rest"], n_heads: Sequence[int]) -> list[Any]:
+def plain(values: Float[np.ndarray, "layer head ..."], n_heads: Sequence[int]) -> list[Any]:
     """Nested lists `[layer][head]…` without the padding; None for NaN; 6 significant digits."""
     return [_numbers(values[layer, :count]) for layer, count in enumerate(n_heads)]
 

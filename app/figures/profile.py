@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .encode import mean_over_images, plain
-
-PATCH = "patch"
+from .encode import PATCH, mean_over_images, plain
 
 
 def payload(

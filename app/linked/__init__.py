@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import plotly
-import streamlit as st
 import streamlit.components.v1 as components_v1
+import streamlit.components.v2 as components_v2
 
 _FOLDER = Path(__file__).parent
 
@@ -22,7 +22,7 @@ def _text(*names: str) -> str:
 
 def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
     # isolate_styles=False: plotly's own style sheet does not reach into a shadow root.
-    return st.components.v2.component(
+    return components_v2.component(
         f"headscope_{name}",
         html=html,
         css=_text("linked.css"),

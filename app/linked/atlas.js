@@ -18,11 +18,12 @@ class Atlas {
     this.low = element("span");
     this.high = element("span");
     this.unit = element("span", { class: "hs-unit" });
-    this.bar = element("span", { class: "hs-bar" });
+    this.zero = element("i", { title: "0" });
+    this.bar = element("span", { class: "hs-bar" }, this.zero);
     this.node = element(
       "section", { class: "hs-panel hs-panel-atlas", "aria-label": "Head atlas" },
-      element("header", {}, element("h2", {}, "Head atlas"), element("span", { class: "hs-push" }), this.scope.node, this.metric),
-      element("div", { class: "hs-legend", "data-legend": "atlas" }, this.low, this.bar, this.high, this.unit),
+      element("header", {}, element("h2", {}, "Head atlas"), element("span", { class: "hs-push" }), this.metric),
+      element("div", { class: "hs-legend", "data-legend": "atlas" }, this.low, this.bar, this.high, this.unit, element("span", { class: "hs-push" }), this.scope.node),
       element("div", { class: "hs-axis-x" }, "head"),
       element("div", { class: "hs-atlas-frame" }, element("div", { class: "hs-axis-y" }, element("span", {}, "layer")), this.grid),
       this.about,
@@ -87,8 +88,11 @@ class Atlas {
     const values = state.valuesOf(metric);
     const range = metric ? state.range(metric) : null;
     const [low, high] = range ?? [0, 0];
-    setText(this.low, range ? inWords(low) : "");
-    setText(this.high, range ? inWords(high) : "");
+    const shown = (value) => inRange(value, low, high);
+    setText(this.low, range ? shown(low) : "");
+    setText(this.high, range ? shown(high) : "");
+    this.zero.hidden = !(low < 0 && high > 0);
+    this.zero.style.left = `${(100 * -low) / (high - low || 1)}%`;
     setText(this.unit, metric ? metric.unit : "");
     setText(this.about, metric ? metric.description : "");
     this.about.title = metric ? metric.description : "";
@@ -106,9 +110,9 @@ class Atlas {
         cell.style.background = `rgb(${colour.join()})`;
         cell.style.color = inkOn(colour);
       }
-      setText(cell, this.columns > 8 || value === null ? "" : inWords(value));
+      setText(cell, this.columns > 8 || value === null ? "" : shown(value));
       cell.setAttribute("aria-selected", String(chosen));
-      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? "no value" : `${inWords(value)} ${metric.unit}`}`);
+      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? "no value" : `${shown(value)} ${metric.unit}`}`);
       cell.tabIndex = chosen ? 0 : -1;
     }));
   }

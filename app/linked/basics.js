@@ -18,6 +18,16 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** A number that can be compared with others between `low` and `high`: three digits of the range. */
+function inRange(value, low, high) {
+  if (value === null || value === undefined) return "–";
+  const spread = Math.max(high - low, Math.abs(high) / 1000) || 1;
+  const decimals = Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(spread))));
+  const text = Math.abs(value).toFixed(decimals);
+  if (Number(text) === 0) return value === 0 ? "0" : "≈ 0";
+  return (value < 0 ? "−" : "") + text;
+}
+
 /** A number with three significant digits; an en dash where there is none. */
 function inWords(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
@@ -65,6 +75,23 @@ function colourAt(table, share) {
 function inkOn([red, green, blue]) {
   const linear = (v) => ((v / 255) <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
   return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue) > 0.18 ? "#111" : "#fff";
+}
+
+/** A theme colour of a node as "rgb(…)": neither plotly nor a canvas knows what color-mix is. */
+function themeColour(node, name) {
+  const probe = element("span", { style: `color: var(${name}); display: none` });
+  node.append(probe);
+  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+  context.fillStyle = getComputedStyle(probe).color;
+  context.fillRect(0, 0, 1, 1);
+  probe.remove();
+  return `rgb(${Array.from(context.getImageData(0, 0, 1, 1).data.slice(0, 3)).join()})`;
+}
+
+const THEME = ["ink", "paper", "muted", "line", "empty", "accent", "hop", "prefix"];
+
+function themeColours(node) {
+  return Object.fromEntries(THEME.map((name) => [name, themeColour(node, `--hs-${name}`)]));
 }
 
 function gradient(anchors) {

@@ -6,7 +6,7 @@ class Card {
     this.overlay = new Overlay(app);
     this.profile = new Profile(app);
     this.title = element("h2", { "data-text": "head", "aria-live": "polite" });
-    this.subtitle = element("p", { class: "hs-muted", "data-text": "rank" });
+    this.subtitle = element("p", { class: "hs-muted hs-rank", "data-text": "rank" });
     const select = (name, label, onchange) => element("select", { class: "hs-select", "aria-label": label, "data-select": name, onchange });
     this.layer = select("layer", "Layer", () => {
       const layer = Number(this.layer.value);
@@ -21,9 +21,10 @@ class Card {
     this.node = element(
       "section", { class: "hs-panel hs-panel-card", "aria-label": "Head card" },
       element(
-        "header", {}, element("div", { class: "hs-heading" }, this.title, this.subtitle), element("span", { class: "hs-push" }),
+        "header", {}, this.title, element("span", { class: "hs-push" }),
         element("label", {}, "Layer", this.layer), element("label", {}, "Head", this.head), element("label", {}, "Query", this.token),
       ),
+      this.subtitle,
       element(
         "div", { class: "hs-card-body" },
         this.overlay.node,
@@ -102,7 +103,7 @@ class Card {
       const value = state.valuesOf(metric)[layer][head] ?? null;
       const range = state.range(metric);
       const mass = metric.mass ? metric.mass[state.scope][layer][head] : null;
-      setText(row.querySelector(".hs-value"), inWords(value));
+      setText(row.querySelector(".hs-value"), range ? inRange(value, ...range) : "–");
       setText(row.querySelector(".hs-unit"), metric.unit + (mass === null ? "" : `, on ${percent(mass)} of the attention`));
       const at = range && value !== null && range[1] > range[0] ? (value - range[0]) / (range[1] - range[0]) : null;
       row.querySelector("i").style.left = at === null ? "-9em" : `${100 * at}%`;

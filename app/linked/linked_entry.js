@@ -79,6 +79,7 @@ class App {
       numbers: colourTable(data.palette.numbers),
       attention: colourTable(data.palette.attention),
     };
+    this.theme = themeColours(this.root);
     this.draw();
   }
 

@@ -52,8 +52,8 @@ class Montage {
     const cellHeight = Math.max(4, Math.floor(cellWidth * (rows / columns)));
     this.place = { left, pitchX: cellWidth + gap, pitchY: cellHeight + gap };
     const shared = state.looking.scale === "shared" ? state.sharedMaximum(query) : null;
-    const style = getComputedStyle(this.frame);
-    context.font = `11px ${style.fontFamily}`;
+    const { theme } = this.app;
+    context.font = `11px ${getComputedStyle(this.frame).fontFamily}`;
     context.textBaseline = "middle";
     context.textAlign = "right";
     if (this.sprite.width !== columns || this.sprite.height !== rows) {
@@ -64,13 +64,13 @@ class Montage {
     const image = painter.createImageData(columns, rows);
     nHeads.forEach((heads, layer) => {
       const y = layer * this.place.pitchY;
-      context.fillStyle = style.getPropertyValue("--hs-muted");
+      context.fillStyle = theme.muted;
       context.fillText(String(layer), left - 8, y + cellHeight / 2);
       for (let head = 0; head < heads; head += 1) {
         const x = left + head * this.place.pitchX;
         const row = rowOf(feed, layer, head, query);
         if (!row) {
-          context.fillStyle = style.getPropertyValue("--hs-empty");
+          context.fillStyle = theme.empty;
           context.fillRect(x, y, cellWidth, cellHeight);
           continue;
         }
@@ -80,7 +80,7 @@ class Montage {
       }
     });
     const chosen = state.head;
-    context.strokeStyle = style.getPropertyValue("--hs-accent");
+    context.strokeStyle = theme.accent;
     context.lineWidth = 2;
     context.strokeRect(
       left + chosen.head * this.place.pitchX - 1, chosen.layer * this.place.pitchY + (chosen.layer ? -1 : 1),

@@ -88,6 +88,7 @@ class Overlay {
     this.bar.style.backgroundImage = gradient(state.data.palette.attention);
     const [gridRows, gridColumns] = layout?.grid ?? [1, 1];
     const shape = feed ? [feed.width, feed.height] : [gridColumns, gridRows];
+    this.frame.style.aspectRatio = shape.join(" / ");
     const fit = Math.min(this.frame.clientWidth / shape[0], this.frame.clientHeight / shape[1]);
     const width = Math.floor(shape[0] * fit);
     const height = Math.floor(shape[1] * fit);
@@ -144,7 +145,7 @@ class Overlay {
       return;
     }
     if (this.pointed === null || this.pointed === undefined || state.hover === null) {
-      setText(this.readout, "Point at a patch to preview it as the query; click to keep it.");
+      setText(this.readout, "Point at a patch to see it as the query.");
       return;
     }
     const chosen = state.patchWeights(layer, head, state.token);

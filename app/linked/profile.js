@@ -76,25 +76,25 @@ class Profile {
 
   render(Plotly) {
     const { prefix, bars, dots, hops, summing } = this.latest;
-    const style = getComputedStyle(this.plot);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const muted = colour("--hs-muted");
+    const { theme } = this.app;
+    const { muted } = theme;
+    const family = getComputedStyle(this.plot).fontFamily;
     const share = prefix.length ? Math.min(0.34, Math.max(0.1, prefix.length / (prefix.length + hops.length))) : 0;
     const unit = "%{y:.2~%}";
     const traces = [
-      { type: "bar", x: prefix.map(({ name }) => name), y: prefix.map(({ value }) => value), marker: { color: colour("--hs-prefix") }, hovertemplate: `%{x}: ${unit}<extra></extra>` },
-      { type: "bar", x: hops, y: bars, xaxis: "x2", marker: { color: colour("--hs-hop") }, hovertemplate: `hop %{x}: ${unit}<extra></extra>` },
-      { type: "scatter", mode: "markers", x: hops, y: dots ?? [], xaxis: "x2", marker: { color: colour("--hs-ink"), size: 5 }, hovertemplate: `this query, hop %{x}: ${unit}<extra></extra>`, visible: Boolean(dots) },
+      { type: "bar", x: prefix.map(({ name }) => name), y: prefix.map(({ value }) => value), marker: { color: theme.prefix }, hovertemplate: `%{x}: ${unit}<extra></extra>` },
+      { type: "bar", x: hops, y: bars, xaxis: "x2", marker: { color: theme.hop }, hovertemplate: `hop %{x}: ${unit}<extra></extra>` },
+      { type: "scatter", mode: "markers", x: hops, y: dots ?? [], xaxis: "x2", marker: { color: theme.ink, size: 5 }, hovertemplate: `this query, hop %{x}: ${unit}<extra></extra>`, visible: Boolean(dots) },
     ];
     const axis = { showgrid: false, zeroline: false, fixedrange: true, ticks: "", tickfont: { color: muted }, title: { font: { color: muted, size: 11 }, standoff: 6 } };
     const layout = {
       margin: { l: 46, r: 4, t: 6, b: 34 }, bargap: 0.25, showlegend: false, height: this.plot.clientHeight, width: this.plot.clientWidth,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: style.fontFamily, size: 11, color: colour("--hs-ink") },
+      font: { family: family, size: 11, color: theme.ink },
       xaxis: { ...axis, domain: [0, Math.max(0.001, share - 0.03)], type: "category", title: { ...axis.title, text: prefix.length ? "prefix" : "" } },
       xaxis2: { ...axis, domain: [share, 1], type: "linear", dtick: Math.ceil(hops.length / 16), range: [-0.6, hops.length - 0.4], title: { ...axis.title, text: "hop (patches)" } },
-      yaxis: { ...axis, showgrid: true, gridcolor: colour("--hs-line"), rangemode: "tozero", tickformat: ".2~%", nticks: 5, title: { ...axis.title, text: summing ? "share of attention" : "share per token" } },
-      hoverlabel: { font: { family: style.fontFamily, size: 12 } },
+      yaxis: { ...axis, showgrid: true, gridcolor: theme.line, rangemode: "tozero", tickformat: ".2~%", nticks: 5, title: { ...axis.title, text: summing ? "share of attention" : "share per token" } },
+      hoverlabel: { font: { family: family, size: 12 } },
     };
     Plotly.react(this.plot, traces, layout, { displayModeBar: false, responsive: false });
   }

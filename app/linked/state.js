@@ -4,7 +4,7 @@
 const SELECTED = ["layer", "head", "token", "metric", "scope"];
 
 /** Options of looking only; they stay in this browser. */
-const LOOKING = { opacity: 0.65, scale: "own", profile: "sum" };
+const LOOKING = { opacity: 0.6, scale: "own", profile: "sum" };
 
 class State {
   constructor() {

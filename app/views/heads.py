@@ -11,7 +11,6 @@ from ..figures import palette
 from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
 
-
 Feed = Callable[..., bytes]
 """`feed(wanted=(layer, head, token) or None)`: the bytes of the maps."""
 
@@ -81,6 +80,7 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         place = (wanted["layer"], wanted["head"], wanted["token"]) if wanted else None
         with st.container(key="feeds"):
             FEED(key="feed", data=feed(wanted=place))
+    selection.settle()
 
 
 def _take() -> None:

@@ -1,6 +1,5 @@
 """The page: its parts in order, and what each of them waits for."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,6 @@ from ..jobs import Job
 from . import heads, pictures, progress, source, target
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from ... import Checkpoint, Study
 
 BRIEF = 0.25
@@ -26,12 +23,13 @@ def show() -> None:
     """The whole page."""
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     st.html(f"<style>{style}</style>")
-    notes = list(selection.follow_address())
+    selection.follow_address()
     with st.sidebar:
         st.html('<h1 class="hs-brand"><strong>headscope</strong></h1>')
         scene, feed, said = _Sidebar(source.choose()).show()
-    for note in [*notes, *said]:
-        st.warning(note)
+    sentences = [*selection.notes(), *said]
+    if sentences:
+        st.warning("  \n".join(sentences))
     heads.show(scene, feed)
 
 
@@ -69,25 +67,25 @@ class _Sidebar:
             checkpoint = None
         look: services.Look | None = None
         if checkpoint is not None:
-            look = self._result(services.look(checkpoint, data["pixels"].values[image]))
-        labels, kinds, grid = study_facts(data)
+            look = self._result(services.look(checkpoint, data["pixels"][image].values))
+        kinds = study.layout.kinds
         if "top_class" in data:
             target.show(
                 data["top_class"].values[image].tolist(),
                 data["top_probability"].values[image].tolist(),
-                labels,
+                study.labels,
                 target=int(data["target"].values[image]),
                 fixed=True,
             )
         progress.show(self.pending, None)
         n_heads = tuple(int(n) for n in data["n_heads"].values)
-        self._fit(n_heads, len(kinds), "The study's checkpoint")
+        self._fit(n_heads, len(kinds), study.model)
         scene = heads.Scene(
             n_heads=n_heads,
-            layout={"kinds": list(kinds), "grid": list(grid)},
+            layout={"kinds": list(kinds), "grid": list(study.layout.grid)},
             image=str(data["image"].values[image]),
             n_images=data.sizes["image"],
-            metrics=atlas.payload(atlas.head_metrics(data), image, n_heads),
+            metrics=_metrics(study, image, n_heads),
             profile=profile.payload(data, image, n_heads, kinds),
             waiting="" if look else waiting,
             feed=look.digest if look else None,
@@ -133,7 +131,7 @@ class _Sidebar:
         if study is not None:
             scene = replace(
                 scene,
-                metrics=atlas.payload(atlas.head_metrics(study.data), 0, scene.n_heads),
+                metrics=_metrics(study, 0, scene.n_heads),
                 profile=profile.payload(study.data, 0, scene.n_heads, checkpoint.layout.kinds),
             )
         return scene, _feed(look, scene.n_heads), self.said
@@ -143,19 +141,18 @@ class _Sidebar:
         aim = selection.current().target
         if aim is None or aim < len(checkpoint.labels):
             return aim
-        self.said.append(
+        sentence = (
             f"{checkpoint.name} has {len(checkpoint.labels)} classes, so there is no class {aim}; "
             "the target is the predicted class."
         )
-        selection.change(target=None)
+        selection.correct([sentence], target=None)
         return None
 
     def _fit(self, n_heads: tuple[int, ...], n_tokens: int, name: str) -> None:
         """Drop what the selection has and the checkpoint has not."""
         fitted, notes = selection.current().fit(n_heads, n_tokens, name)
         if notes:
-            selection.change(layer=fitted.layer, head=fitted.head, token=fitted.token)
-            self.said += notes
+            selection.correct(notes, layer=fitted.layer, head=fitted.head, token=fitted.token)
 
     def _result(self, job: "Job[Any] | None") -> Any:
         """A job's result if it is there soon; a sentence in place where it failed."""
@@ -172,15 +169,14 @@ class _Sidebar:
             st.error(str(error))
             if st.button("Try again", key=f"retry {job.title}"):
                 services.retry(job)
+                selection.keep_ahead()
                 st.rerun()
             return None
 
 
-def study_facts(data: "xr.Dataset") -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, int]]:
-    """Labels, kind of each token and grid of a study's checkpoint, from the study alone."""
-    layout = json.loads(data.attrs["layout"])
-    rows, columns = layout["grid"]
-    return tuple(json.loads(data.attrs["labels"])), tuple(layout["kinds"]), (rows, columns)
+def _metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
+    metrics = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
+    return atlas.payload(metrics, image, n_heads)
 
 
 def _feed(look: services.Look | None, n_heads: tuple[int, ...]) -> heads.Feed | None:

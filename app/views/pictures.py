@@ -25,7 +25,7 @@ def of_study(study: "Study") -> int:
     chosen = selection.current().image
     index = names.index(chosen) if chosen in names else 0
     if chosen is not None and chosen not in names:
-        st.warning(f"The study has no image {chosen!r}; showing {names[0]!r}.")
+        selection.correct([f"The study has no image {chosen!r}; this is {names[0]!r}."], image=None)
     key = study.data.attrs.get("model_digest", "")
     digests = [str(digest) for digest in study.data["image_digest"].values]
     _gallery(
@@ -34,7 +34,7 @@ def of_study(study: "Study") -> int:
                 "key": name,
                 "name": name,
                 "source": services.thumbnail(
-                    f"{key} {digests[i]}", lambda i=i: study.data["pixels"].values[i]
+                    f"{key} {digests[i]}", lambda i=i: study.data["pixels"][i].values
                 ),
             }
             for i, name in enumerate(names[:SHOWN])
@@ -73,7 +73,8 @@ def of_session() -> Picture | None:
     if chosen is not None and chosen.startswith(UPLOAD):
         photograph = services.upload(chosen.removeprefix(UPLOAD))
         if photograph is None:
-            st.warning("The uploaded picture of this link is no longer on the server; upload it again.")
+            sentence = "The uploaded picture is no longer on the server; upload it again."
+            selection.correct([sentence], image=None)
         else:
             picture = Picture(chosen, photograph)
             if photograph.digest not in uploads:
@@ -81,7 +82,7 @@ def of_session() -> Picture | None:
     elif chosen is not None:
         photograph = services.sample(chosen)
         if photograph is None:
-            st.warning(f"There is no sample picture {chosen!r}.")
+            selection.correct([f"There is no sample picture {chosen!r}."], image=None)
         else:
             picture = Picture(chosen, photograph)
     if picture is None and samples:

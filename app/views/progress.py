@@ -5,16 +5,14 @@ from typing import Any
 
 import streamlit as st
 
-from .. import services
+from .. import selection, services
 from ..jobs import Job
 
-EVERY = 0.4
+EVERY = 0.5
 """Seconds between two looks at the jobs."""
 
 
-def show(
-    pending: Sequence[Job[Any]], study: "Job[Any] | None", *, cancelled: bool = False
-) -> None:
+def show(pending: Sequence[Job[Any]], study: "Job[Any] | None", *, cancelled: bool = False) -> None:
     """Jobs that the page waits for; the page runs again as soon as one has ended."""
     waiting = tuple(pending)
     watch = st.fragment(_watch, run_every=EVERY if waiting else None)
@@ -24,6 +22,7 @@ def show(
 
 def _watch(waiting: tuple[Job[Any], ...], study: "Job[Any] | None", cancelled: bool) -> None:  # noqa: FBT001
     if any(not job.running for job in waiting):
+        selection.keep_ahead()
         st.rerun()
     if waiting:
         job = waiting[0]
@@ -33,4 +32,5 @@ def _watch(waiting: tuple[Job[Any], ...], study: "Job[Any] | None", cancelled: b
     elif cancelled:
         st.caption("The measurement was cancelled.")
         if st.button("Measure every head", key="resume", on_click=services.resume_studies):
+            selection.keep_ahead()
             st.rerun()

@@ -1,6 +1,8 @@
 """Which checkpoint: the opened study's, an embedded one, or any that timm can name."""
 
-from dataclasses import dataclass, replace
+import html
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -14,6 +16,10 @@ OPENED = "study"
 """Stands for the opened study among the names of checkpoints."""
 
 
+FIRST = "demo/supervised"
+"""The checkpoint of a page that was opened with none."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What the page works on."""
@@ -25,28 +31,17 @@ class Choice:
 
 
 def choose() -> Choice:
-    """The select box, and the options for checkpoints that do not describe themselves."""
-    from ... import HeadscopeError
-
-    path = services.study_path()
-    study = None
-    if path is not None:
-        try:
-            study = services.opened_study(path)
-        except HeadscopeError as error:
-            st.error(str(error))
+    """The select box; what was typed is tried as a name."""
+    path, study = _opened()
     known = services.known_checkpoints()
-    now = selection.current()
-    if now.checkpoint is None and now.study != OPENED and study is None and known:
-        now = replace(now, checkpoint=known[0] if "demo/supervised" not in known else "demo/supervised")
+    chosen = selection.current().checkpoint
+    if chosen is None:
+        chosen = OPENED if study is not None else FIRST if FIRST in known else None
     names = [OPENED] * (study is not None) + list(known)
-    chosen = now.checkpoint or (OPENED if study is not None else None)
-    if chosen is not None and chosen not in names:
-        names.append(chosen)
     st.session_state["checkpoint"] = chosen
     st.selectbox(
         "Checkpoint",
-        names,
+        names if chosen in (None, *names) else [*names, chosen],
         key="checkpoint",
         format_func=lambda name: f"Study {path.name}" if name == OPENED and path else name,
         accept_new_options=True,
@@ -57,23 +52,49 @@ def choose() -> Choice:
     )
     if chosen is None:
         return Choice(None)
-    if chosen == OPENED and study is not None:
+    if study is not None and chosen == OPENED:
         return Choice(_source_of(study), study)
+    now = selection.current()
     return Choice(services.Source(chosen, now.arch, now.weights != "random"))
+
+
+def _opened() -> "tuple[Path | None, Study | None]":
+    """The study that the page was opened with; a link to another one gets a sentence."""
+    from ... import HeadscopeError
+
+    path, study = services.study_path(), None
+    try:
+        study = None if path is None else services.opened_study(path)
+    except HeadscopeError as error:
+        st.error(str(error))
+    now = selection.current()
+    name = path.name if path is not None and study is not None else None
+    if now.checkpoint is None and now.study != name:
+        sentences = []
+        if now.study is not None:
+            there = f"shows {name}" if name else "shows no study"
+            sentences.append(
+                f"The link is about the study {now.study}, and this page {there}: open it with "
+                f"headscope app --study {now.study}."
+            )
+        selection.correct(sentences, study=name)
+    return path, study
 
 
 def _take() -> None:
     name = st.session_state["checkpoint"]
     name = name.strip() if isinstance(name, str) else None
+    nothing = dict.fromkeys(("study", "arch", "weights", "target"))
     if name == OPENED:
-        selection.change(study=OPENED, checkpoint=None, arch=None, weights=None, target=None, image=None)
+        selection.change(**nothing, checkpoint=None, image=None)
     else:
-        selection.change(study=None, checkpoint=name, arch=None, weights=None, target=None)
+        selection.change(**nothing, checkpoint=name or None)
 
 
 def _source_of(study: "Study") -> services.Source:
-    attributes = study.data.attrs
-    return services.Source(str(attributes["model"]), str(attributes.get("architecture")) or None)
+    name, architecture = study.model, str(study.data.attrs["architecture"])
+    # Only a file may need to be told its architecture; a name is one.
+    return services.Source(name, architecture if Path(name).suffix else None)
 
 
 def details(choice: Choice, checkpoint: "Checkpoint | None", *, loading: bool) -> None:
@@ -121,7 +142,9 @@ def _describe(checkpoint: "Checkpoint") -> None:
         "Input": checkpoint.preprocessing.describe(),
         "Weights": f"sha256 {checkpoint.digest[:12]}…",
     }
-    lines = "".join(f"<dt>{key}</dt><dd>{_escaped(str(value))}</dd>" for key, value in facts.items())
+    lines = "".join(
+        f"<dt>{key}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items()
+    )
     st.html(f'<dl class="hs-facts">{lines}</dl>')
     st.caption(checkpoint.report.summary)
     st.dataframe(
@@ -138,7 +161,3 @@ def _describe(checkpoint: "Checkpoint") -> None:
         hide_index=True,
         height=180,
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

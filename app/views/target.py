@@ -38,7 +38,9 @@ def show(
         "Target class",
         [PREDICTED, *range(len(labels))],
         key="target",
-        format_func=lambda index: "Target: predicted class" if index < 0 else f"Target: {labels[index]}",
+        format_func=lambda index: (
+            "Target: predicted class" if index < 0 else f"Target: {labels[index]}"
+        ),
         label_visibility="collapsed",
         on_change=lambda: selection.change(
             target=None if st.session_state["target"] < 0 else st.session_state["target"]
