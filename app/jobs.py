@@ -23,14 +23,13 @@ class Job(Generic[T]):
     future: "Future[T]" = field(default_factory=Future)
     done_share: float = 0.0
     """0…1."""
-    text: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def report(self, done_share: float, text: str) -> None:
+    def report(self, done_share: float) -> None:
         """Called by the work as it goes; raises `Stopped` where nobody wants it any more."""
         if self._stop.is_set():
             raise Stopped
-        self.done_share, self.text = min(1.0, max(0.0, done_share)), text
+        self.done_share = min(1.0, max(0.0, done_share))
 
     def stop(self) -> None:
         """Ask the work to stop; it does at its next `report`."""
@@ -60,14 +59,17 @@ class Job(Generic[T]):
 
 
 class Jobs:
-    """Jobs by key, of which the least recently used results are forgotten.
+    """Jobs by key; results are forgotten, least recently used first, once they are too large.
 
     A session claims the jobs that its page waits for; one that nobody claims any more is stopped.
     """
 
-    def __init__(self, *, workers: int, kept: int) -> None:
+    def __init__(
+        self, *, workers: int, most: int, size: Callable[[Any], int] = lambda _: 1
+    ) -> None:
+        """Keep results of together at most `most`, as `size` measures each (by default: one)."""
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="headscope")
-        self._kept = kept
+        self._most, self._size = most, size
         self._jobs: OrderedDict[Hashable, Job[Any]] = OrderedDict()
         self._claims: dict[tuple[str, str], Hashable] = {}
         self._lock = threading.Lock()
@@ -81,10 +83,19 @@ class Jobs:
                 self._jobs[key] = job
                 job.future = self._pool.submit(work, job)
             self._jobs.move_to_end(key)
-            ended = [k for k, j in self._jobs.items() if not j.running and k != key]
-            for old in ended[: max(0, len(self._jobs) - self._kept)]:
-                del self._jobs[old]
+            self._tidy(key)
             return job
+
+    def _tidy(self, newest: Hashable) -> None:
+        ended = {key: self._size_of(job) for key, job in self._jobs.items() if not job.running}
+        total = sum(ended.values())
+        for key, size in ended.items():
+            if total > self._most and key != newest:
+                del self._jobs[key]
+                total -= size
+
+    def _size_of(self, job: Job[Any]) -> int:
+        return 0 if job.stopped or job.future.exception() else self._size(job.future.result())
 
     def forget(self, key: Hashable) -> None:
         """Drop a job, so that the next `start` does the work again."""

@@ -29,8 +29,11 @@ STUDY_VARIABLE = "HEADSCOPE_STUDY"
 UPLOAD_BYTES = 400_000_000
 """Decoded pixels of uploaded pictures that the server keeps, for all sessions together."""
 CHECKPOINTS = 3
-LOOKS = 12
+"""Checkpoints in memory."""
+MAP_BYTES = 400_000_000
+"""Attention maps in memory; those of one image have 0.5 MB (demo) to 128 MB (ViT-L at 384 px)."""
 STUDIES = 200
+"""Studies of one picture in memory, each of about the size of its crop."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,17 @@ class Look:
     maps: "AttentionMaps"
 
 
+def _map_bytes(look: Look) -> int:
+    return look.maps.n_bytes
+
+
 @dataclass(frozen=True)
 class _Workshop:
     """The server's own memory: one for all sessions."""
 
-    checkpoints: Jobs = field(default_factory=lambda: Jobs(workers=2, kept=CHECKPOINTS))
-    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, kept=LOOKS))
-    studies: Jobs = field(default_factory=lambda: Jobs(workers=1, kept=STUDIES))
+    checkpoints: Jobs = field(default_factory=lambda: Jobs(workers=2, most=CHECKPOINTS))
+    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=_map_bytes))
+    studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     opened: "Shelf[Study]" = field(default_factory=lambda: Shelf(2))
@@ -105,7 +112,7 @@ def checkpoint(source: Source) -> "Job[Checkpoint]":
     def work(job: "Job[Checkpoint]") -> "Checkpoint":
         from .. import load
 
-        job.report(0, f"Loading {source.name}")
+        job.report(0)
         loaded = load(source.name, arch=source.arch, pretrained=source.pretrained)
         _ = loaded.digest  # cached there; a large checkpoint takes a second
         return loaded
@@ -165,7 +172,7 @@ def look(checkpoint: "Checkpoint", crop: UInt8[np.ndarray, "row column 3"]) -> J
     def work(job: Job[Look]) -> Look:
         from .. import attention_maps
 
-        job.report(0, "Reading the attention maps")
+        job.report(0)
         batch = checkpoint.prepare(crop[None])
         probabilities = checkpoint.probabilities(batch)[0] if checkpoint.has_classes else None
         return Look(digest, crop, probabilities, attention_maps(checkpoint, crop))
@@ -185,7 +192,7 @@ def study(
         from .. import analyze
 
         def progress(step: Any) -> None:
-            job.report(step.done / max(1, step.total), step.text)
+            job.report(step.done / max(1, step.total))
 
         return _in_memory(analyze(checkpoint, [photograph], target=target, progress=progress))
 

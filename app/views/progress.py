@@ -26,7 +26,8 @@ def _watch(waiting: tuple[Job[Any], ...], study: "Job[Any] | None", cancelled: b
         st.rerun()
     if waiting:
         job = waiting[0]
-        st.progress(job.done_share, text=job.text or job.title)
+        share = f": {job.done_share:.0%}" if job.done_share else ""
+        st.progress(job.done_share, text=f"{job.title}{share}")
         if job is study:
             st.button("Cancel", key="cancel", on_click=services.cancel_study, args=(job.key,))
     elif cancelled:
