@@ -24,6 +24,9 @@ In float32 a reading differs from a fused kernel by about 1e-6 (another order of
 forgotten bias or rotary embedding differs by more than 1e-2.
 """
 
+ROW_LIMIT = 1e-3
+"""Largest distance of a row's sum from 1: far above rounding, far below any rescaling."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -171,10 +174,14 @@ def read(
     Raises:
         HeadscopeError: no layer could be read.
     """
-    calls: dict[Site, tuple[torch.Size, torch.Size]] = {}
+    calls: dict[Site, _Seen] = {}
 
     def on_call(call: AttentionCall) -> None:
-        calls[call.site] = (call.weights.shape, call.value.shape)
+        row_error = (call.weights.sum(-1) - 1).abs().max()
+        _, n_heads, queries, keys = (1, *call.weights.shape)[-4:]
+        calls[call.site] = _Seen(
+            n_heads, queries, keys, n_heads * call.value.shape[-1], float(row_error)
+        )
 
     with torch.inference_mode(), intercept(model, on_call), _record_io(model) as runs:
         model(example)
@@ -182,11 +189,11 @@ def read(
     modules = dict(model.named_modules())
     readings: list[Reading] = []
     layer_of: dict[Site, int] = {}
-    for site, (weights_shape, value_shape) in calls.items():
+    for site, seen in calls.items():
         module = modules[site.module]
-        _, n_heads, queries, keys = (1, *weights_shape)[-4:]
         parity = _parity(module, *runs[site.module])
-        reason = _why_refused(site, calls, weights_shape, layout, parity)
+        shared = sum(other.module == site.module for other in calls) > 1
+        reason = _why_refused(seen, layout, parity, shared_module=shared)
         layer = None if reason else len(layer_of)
         if layer is not None:
             layer_of[site] = layer
@@ -197,16 +204,16 @@ def read(
                 "refused" if reason else "read",
                 reason,
                 layer,
-                n_heads,
-                queries,
-                keys,
-                n_heads * value_shape[-1],
+                seen.n_heads,
+                seen.queries,
+                seen.keys,
+                seen.channels,
                 parity,
             )
         )
-    seen = {site.module for site in calls}
+    ran = {site.module for site in calls}
     for name in _attention_modules(model):
-        if name not in seen and not any(other.startswith(f"{name}.") for other in seen):
+        if name not in ran and not any(other.startswith(f"{name}.") for other in ran):
             kind = type(modules[name]).__name__
             reason = f"{kind} computed no softmax over keys; it has no map over the image"
             readings.append(Reading(name, kind, "refused", reason))
@@ -220,24 +227,33 @@ def read(
     return report, layer_of
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What one attention looked like as it passed."""
+
+    n_heads: int
+    queries: int
+    keys: int
+    channels: int
+    row_error: float
+    """Largest distance of a row's sum from 1."""
+
+
 def _why_refused(
-    site: Site,
-    calls: dict[Site, Any],
-    weights_shape: torch.Size,
-    layout: TokenLayout,
-    parity: float,
+    seen: _Seen, layout: TokenLayout, parity: float, *, shared_module: bool
 ) -> str:
-    """Empty where the site is one layer's attention from all tokens to all tokens."""
-    _, _, queries, keys = (1, *weights_shape)[-4:]
-    if sum(other.module == site.module for other in calls) > 1:
+    """Empty where a site is one layer's attention from all tokens to all tokens."""
+    if shared_module:
         return "several softmaxes share one module (differential attention): no single map"
-    if queries != layout.n_tokens and keys in (layout.n_patches, layout.n_tokens):
-        return f"attention pooling: {queries} learned query, no place on the grid"
-    if (queries, keys) != (layout.n_tokens, layout.n_tokens):
+    if seen.queries != layout.n_tokens and seen.keys in (layout.n_patches, layout.n_tokens):
+        return f"attention pooling: learned queries ({seen.queries}) have no place on the grid"
+    if (seen.queries, seen.keys) != (layout.n_tokens, layout.n_tokens):
         return (
-            f"{queries} queries and {keys} keys, where the model has {layout.n_tokens} tokens "
-            "(windows, branches and pooled keys cannot be read yet)"
+            f"{seen.queries} queries and {seen.keys} keys, where the model has {layout.n_tokens} "
+            "tokens (windows, branches and pooled keys cannot be read yet)"
         )
+    if not seen.row_error <= ROW_LIMIT:
+        return f"the weights that meet the values do not sum to 1 (off by {seen.row_error:.1e})"
     if not parity <= PARITY_LIMIT:
         return f"its output differs by {parity:.1e} from the one made of the weights that were read"
     return ""

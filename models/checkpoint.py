@@ -107,7 +107,7 @@ class Checkpoint:
         family = family_of(model)
         layout = family.layout(model, preprocessing.size)
         noise = torch.Generator().manual_seed(0)
-        example = torch.randn(1, 3, *preprocessing.size, generator=noise).to(_device(model))
+        example = torch.randn(1, 3, *preprocessing.size, generator=noise).to(_weight(model))
         report, layer_of = read(model, layout, example)
         return cls(
             name, architecture, model, preprocessing, labels, family, layout, report, layer_of
@@ -128,7 +128,7 @@ class Checkpoint:
 
     @property
     def device(self) -> torch.device:
-        return _device(self.model)
+        return _weight(self.model).device
 
     @cached_property
     def digest(self) -> str:
@@ -146,15 +146,15 @@ class Checkpoint:
     def prepare(
         self, crops: UInt8[np.ndarray, "image row column 3"]
     ) -> Float[Tensor, "image 3 row column"]:
-        """Crops as the model's input, on the model's device."""
-        return self.preprocessing.normalise(crops).to(self.device)
+        """Crops as the model's input, on its device and in its precision."""
+        return self.preprocessing.normalise(crops).to(_weight(self.model))
 
     def batch(
         self, images: Tensor | ImageSource | Photograph | Iterable[ImageSource | Photograph]
     ) -> Float[Tensor, "image 3 row column"]:
         """The model's input for images of any source; a float tensor is taken as it is."""
         if isinstance(images, Tensor):
-            return images.to(self.device)
+            return images.to(_weight(self.model))
         many = isinstance(images, Iterable) and not isinstance(
             images, (str, bytes, bytearray, np.ndarray)
         )
@@ -215,5 +215,6 @@ def _numbers(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
+def _weight(model: nn.Module) -> Tensor:
+    """Some weight: its device and precision are the model's."""
+    return next(model.parameters())

@@ -16,5 +16,5 @@ def distance(layer: LayerAttention) -> Float[Tensor, "image head"]:
     After Dosovitskiy et al. (2021), appendix D.7, who have no prefix tokens to leave out.
     """
     weights = patch_weights(layer)
-    travelled = (weights * distances(layer.layout, weights.device)).sum((-2, -1))
-    return travelled / weights.sum((-2, -1))
+    travelled = weights * distances(layer.layout, weights.device, weights.dtype)
+    return travelled.sum((-2, -1)) / weights.sum((-2, -1))

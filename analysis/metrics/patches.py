@@ -23,9 +23,11 @@ def token_indices(layout: TokenLayout, kind: str, device: torch.device) -> Int[T
 
 
 @lru_cache(maxsize=4)
-def distances(layout: TokenLayout, device: torch.device) -> Float[Tensor, "patch patch"]:
-    """Distances between patches in px, where the maps are."""
-    return torch.from_numpy(layout.distances).float().to(device)
+def distances(
+    layout: TokenLayout, device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "patch patch"]:
+    """Distances between patches in px, where the maps are and as precise."""
+    return torch.from_numpy(layout.distances).to(device, dtype)
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,244 @@
+"""Capture: what is read is what the model computed, nothing is missed, nothing is left behind."""
+
+import math
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+import headscope as hs
+from headscope.models.capture import PARITY_LIMIT, watch
+from headscope.models.interception import intercept
+
+FAMILIES = {
+    # name: (input size, prefix tokens by kind, grid)
+    "vit_tiny_patch16_224": ((32, 48), ["class"], (2, 3)),
+    "deit_tiny_distilled_patch16_224": ((32, 32), ["class", "distillation"], (2, 2)),
+    "vit_small_patch14_reg4_dinov2": ((28, 42), ["class", *["register"] * 4], (2, 3)),
+    "vit_small_patch16_dinov3": ((32, 48), ["class", *["register"] * 4], (2, 3)),
+    "eva02_tiny_patch14_224": ((28, 42), ["class"], (2, 3)),
+    "beit_base_patch16_224": ((32, 32), ["class"], (2, 2)),
+    "vit_base_patch16_siglip_224": ((32, 48), [], (2, 3)),
+    "naflexvit_base_patch16_gap": ((32, 48), ["register"] * 4, (2, 3)),
+    "vit_relpos_small_patch16_224": ((32, 48), [], (2, 3)),
+    "vit_small_patch16_18x2_224": ((32, 48), ["class"], (2, 3)),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def checkpoint(request):
+    return hs.load(request.param, pretrained=False, image_size=FAMILIES[request.param][0])
+
+
+@pytest.fixture
+def batch(checkpoint):
+    return torch.randn(2, 3, *checkpoint.preprocessing.size, generator=torch.manual_seed(0))
+
+
+def n_hooks(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def test_tokens_are_where_the_family_puts_them(checkpoint):
+    size, prefix, grid = FAMILIES[checkpoint.name]
+    layout = checkpoint.layout
+    assert list(layout.kinds) == prefix + ["patch"] * math.prod(grid)
+    assert layout.grid == grid
+    assert layout.patch_px == (size[0] / grid[0], size[1] / grid[1])
+
+
+def test_every_layer_is_read_and_looking_changes_no_bit(checkpoint, batch):
+    with torch.inference_mode():
+        untouched = checkpoint.model(batch)
+    seen = []
+
+    def check(layer):
+        weights = layer.weights
+        n_tokens = checkpoint.layout.n_tokens
+        assert weights.shape == (2, checkpoint.n_heads[layer.layer], n_tokens, n_tokens)
+        # float32 sums of at most 11 weights
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+        torch.testing.assert_close(weights @ layer.value, layer.head_output)
+        seen.append(layer.layer)
+
+    assert torch.equal(watch(checkpoint, batch, check), untouched)
+    assert seen == list(range(checkpoint.n_layers))
+    assert all(reading.parity < 1e-5 for reading in checkpoint.report.layers)
+    assert n_hooks(checkpoint.model) == 0
+
+
+def test_census_and_reading_agree(checkpoint):
+    """Read and refused are all modules that are attention by the name of their class."""
+    named = {
+        name
+        for name, module in checkpoint.model.named_modules()
+        if "attention" in type(module).__name__.lower()
+    }
+    assert named == {reading.module for reading in checkpoint.report.readings}
+    assert all(r.reason for r in checkpoint.report.refused)
+    kinds = {r.kind for r in checkpoint.report.refused}
+    assert kinds <= {"AttentionPoolLatent"}, "only pooling is refused in these families"
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
+def test_fused_and_plain_attention_give_the_same_maps(name):
+    maps = []
+    for fused in (True, False):
+        checkpoint = hs.load(name, pretrained=False, image_size=56 if "14" in name else 64)
+        for module in checkpoint.model.modules():
+            if "fused_attn" in vars(module):
+                module.fused_attn = fused
+        batch = torch.randn(1, 3, *checkpoint.preprocessing.size, generator=torch.manual_seed(0))
+        maps.append([layer.weights for layer in hs.capture(checkpoint, batch)])
+    for fused, plain in zip(*maps, strict=True):
+        torch.testing.assert_close(fused, plain)
+
+
+class OddAttention(nn.Module):
+    """An attention that does not do what its softmax says."""
+
+    def __init__(self, oddity):
+        super().__init__()
+        self.oddity = oddity
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x, **_):
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        if self.oddity == "random":
+            out = torch.nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=0.5)
+        else:
+            weights = (q @ k.transpose(-2, -1)).softmax(-1)
+            out = (weights.mul_(2) if self.oddity == "rescaled" else weights.sqrt()) @ v
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize(
+    ("oddity", "reason"),
+    [
+        ("random", "its output differs by"),
+        ("rescaled", "do not sum to 1"),
+        ("replaced", "computed no softmax over keys"),
+    ],
+)
+def test_a_reading_that_is_not_the_models_own_is_refused(oddity, reason):
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, embed_dim=8, num_heads=2, depth=2, num_classes=2
+    )
+    model.blocks[0].attn = OddAttention(oddity)
+    report = hs.Checkpoint.of(
+        model,
+        name="odd",
+        architecture="odd",
+        preprocessing=hs.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3),
+    ).report
+    assert [reading.module for reading in report.layers] == ["blocks.1.attn"]
+    assert reason in report.refused[0].reason
+
+
+def test_capture_gives_one_layer_at_a_time_in_order(small):
+    photograph = hs.read_image(np.full((60, 90, 3), 128, np.uint8))
+    layers = list(hs.capture(small, photograph))
+    assert [layer.layer for layer in layers] == list(range(12))
+    assert [layer.module for layer in layers][:2] == ["blocks.0.attn", "blocks.1.attn"]
+    assert layers[0].layout is small.layout
+
+
+@pytest.mark.parametrize("mode", ["fine", "layer raises", "looker raises"])
+def test_nothing_is_left_behind(small, mode):
+    batch = torch.randn(1, 3, *small.preprocessing.size, generator=torch.manual_seed(0))
+    before = small.run(batch)
+
+    def explode(*_):
+        raise ArithmeticError("in the layer")
+
+    handle = (
+        small.model.blocks[5].mlp.register_forward_hook(explode) if mode == "layer raises" else None
+    )
+    look = explode if mode == "looker raises" else lambda _layer: None
+    try:
+        if mode == "fine":
+            watch(small, batch, look)
+        else:
+            with pytest.raises(ArithmeticError):
+                watch(small, batch, look)
+    finally:
+        if handle is not None:
+            handle.remove()
+    assert n_hooks(small.model) == 0
+    assert torch.equal(small.run(batch), before)
+    assert small.lock.acquire(blocking=False)
+    small.lock.release()
+
+
+@pytest.mark.parametrize(
+    ("mask", "causal"), [(None, True), ("bool", False), ("float", False), (None, False)]
+)
+def test_masks_scale_and_grouped_queries_are_taken_as_the_model_passed_them(mask, causal):
+    generator = torch.manual_seed(0)
+    query = torch.randn(1, 4, 6, 8, generator=generator, dtype=torch.float64)
+    key, value = torch.randn(2, 1, 2, 6, 8, generator=generator, dtype=torch.float64)
+    masks = {
+        "bool": torch.ones(6, 6, dtype=torch.bool).tril(2),
+        "float": torch.randn(6, 6, generator=generator, dtype=torch.float64),
+        None: None,
+    }
+
+    class Model(nn.Module):
+        def forward(self):
+            return torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, masks[mask], is_causal=causal, scale=0.3, enable_gqa=True
+            )
+
+    calls = []
+    model = Model()
+    with intercept(model, calls.append):
+        output = model()
+    (call,) = calls
+    torch.testing.assert_close(call.weights @ call.value, output)
+    assert str(call.site) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("swin_tiny_patch4_window7_224", "SwinTransformer .* cannot be read yet"),
+        ("resnet18", "ResNet .* cannot be read yet"),
+        ("vit_dlittle_patch16_reg1_gap_256", "differential attention"),
+    ],
+)
+def test_families_that_cannot_be_read_are_refused_by_name(name, reason):
+    with pytest.raises(hs.HeadscopeError, match=reason):
+        hs.load(name, pretrained=False)
+
+
+def test_attention_pooling_is_named_and_refused():
+    report = hs.load("vit_base_patch16_siglip_224", pretrained=False, image_size=32).report
+    (refused,) = report.refused
+    assert refused.module == "attn_pool"
+    assert "attention pooling" in refused.reason
+    assert "1 refused" in report.summary
+    assert "attn_pool" in str(report)
+
+
+def test_parity_limit_tells_rounding_from_a_forgotten_bias():
+    """Without its relative bias BEiT's reading would be off by far more than the limit."""
+    checkpoint = hs.load("beit_base_patch16_224", pretrained=False, image_size=32)
+    generator = torch.manual_seed(0)
+    for block in checkpoint.model.blocks:
+        table = block.attn.relative_position_bias_table
+        table.data.normal_(generator=generator)
+    batch = torch.randn(1, 3, 32, 32, generator=generator)
+    layer = next(hs.capture(checkpoint, batch))
+    block = checkpoint.model.blocks[0].attn
+    with torch.inference_mode():
+        hidden = checkpoint.model.patch_embed(batch)
+        hidden = torch.cat([checkpoint.model.cls_token, hidden], 1)
+        normed = checkpoint.model.blocks[0].norm1(hidden)
+        bias = torch.cat((block.q_bias, block.k_bias, block.v_bias))
+        qkv = torch.nn.functional.linear(normed, block.qkv.weight, bias)
+        q, k, _ = qkv.unflatten(-1, (3, block.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        naive = (q * block.scale @ k.transpose(-2, -1)).softmax(-1)
+    assert (naive - layer.weights).abs().max() > 100 * PARITY_LIMIT
+    torch.testing.assert_close(layer.weights @ layer.value, layer.head_output)
