@@ -1,0 +1,280 @@
+"""The command `headscope`: its arguments, and what becomes of errors."""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ..models.errors import HeadscopeError
+
+DONE, WRONG, INTERRUPTED = 0, 2, 130
+"""Exit status: done; wrong usage or input, one sentence on stderr; Ctrl-C."""
+
+_MAIN = """\
+examples:
+  headscope                                      open the app on the demo checkpoints
+  headscope analyze photos/ --model demo/supervised --out photos.zarr
+  headscope app --study photos.zarr              look at what was computed
+  headscope inspect vit_small_patch16_224        what can be read of a model
+
+"headscope COMMAND --help" tells more. Exit status: 0 done, 2 wrong usage or input,
+130 interrupted.
+"""
+
+_APP = """\
+examples:
+  headscope                                      the same as "headscope app"
+  headscope app --study photos.zarr              begin with a computed study
+  headscope app --port 8600 --no-browser         on a machine without a screen
+
+Ctrl-C stops it. Nothing leaves the machine: the page is served to this computer
+only, unless --host says otherwise.
+"""
+
+_ANALYZE = """\
+examples:
+  headscope analyze cat.jpg dog.jpg --model vit_base_patch16_224 --out pets.zarr
+  headscope analyze photos/ 'more/**/*.png' --model demo/supervised --out all.zarr
+  headscope analyze photos/ --model finetuned.safetensors --arch vit_small_patch16_224 \\
+      --target "tabby cat" --out cats.zarr
+
+For each image every head is switched off in turn, and the study records what that changes,
+where the head looks and how far. Ctrl-C leaves a study that opens; the same command goes on
+from there. Files in folders that are no images are skipped and named at the end.
+"""
+
+_INSPECT = """\
+examples:
+  headscope inspect demo/registers
+  headscope inspect vit_base_patch14_dinov2 --no-pretrained
+
+For every attention module: whether headscope can read it, and how far what it reads differs
+from the model's own output (parity).
+"""
+
+_TRAIN = """\
+examples:
+  headscope demo train                           all of them
+  headscope demo train supervised --out my-demo
+
+Each takes up to an hour on two cores. Ctrl-C keeps what is done; the same command goes on
+from there and ends in the same weights.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is one sentence, as any other wrong input is."""
+
+    def error(self, message: str) -> NoReturn:
+        raise HeadscopeError(f'{message[0].upper()}{message[1:]}; see "{self.prog} --help".')
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples as they are, and `hf-hub:` on one line."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    top_level = {"-h", "--help", "--version"}
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in top_level):
+        arguments.insert(0, "app")
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+    except SystemExit as stop:  # argparse, after --help and --version
+        return int(stop.code or DONE)
+    except HeadscopeError as error:
+        print(f"headscope: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt as stop:  # its text says what is kept
+        print(f"headscope: stopped. {stop}".rstrip(), file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="headscope",
+        description="See what every attention head of a vision transformer does, "
+        "and whether it matters.",
+        epilog=_MAIN,
+        formatter_class=_Help,
+    )
+    version = f"headscope {importlib.metadata.version('headscope')}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_app(commands)
+    _add_analyze(commands)
+    _add_inspect(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[_Parser]", name: str, summary: str, examples: str
+) -> _Parser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=examples,
+        formatter_class=_Help,
+    )
+
+
+def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "app", "open the app in the browser (the default)", _APP)
+    parser.add_argument("--study", type=Path, metavar="X.zarr", help="begin with this study")
+    parser.add_argument(
+        "--port", type=_port, metavar="N", help="default: 8501, or the next that is free"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0 lets the whole network in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address and open no browser"
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from .serve import serve
+
+        serve(
+            study=options.study,
+            host=options.host,
+            port=options.port,
+            browser=not options.no_browser,
+        )
+
+    parser.set_defaults(run=run)
+
+
+def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "analyze", "compute a study of images and save it", _ANALYZE)
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders or globs")
+    parser.add_argument("--model", required=True, metavar="M", help=_MODEL)
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="X.zarr",
+        help="folder to write the study to; an unfinished one is gone on with",
+    )
+    _add_model_options(parser)
+    parser.add_argument(
+        "--target",
+        metavar="CLASS",
+        help="label or index of the class whose probability is followed in every image "
+        "(default: in each image the one that the model predicts)",
+    )
+    parser.add_argument(
+        "--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1 … (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="images computed at once; fewer need less memory (default: by the model's size)",
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from .commands import analyze
+
+        analyze(options)
+
+    parser.set_defaults(run=run)
+
+
+def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _command(commands, "inspect", "tell what can be read of a model", _INSPECT)
+    parser.add_argument("model", metavar="M", help=_MODEL)
+    _add_model_options(parser)
+
+    def run(options: argparse.Namespace) -> None:
+        from .commands import inspect
+
+        inspect(options)
+
+    parser.set_defaults(run=run)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = commands.add_parser("demo", help="make the demo checkpoints again")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    train = _command(actions, "train", "train the demo checkpoints", _TRAIN)
+    train.add_argument("names", nargs="*", metavar="NAME", help="such as supervised (default: all)")
+    train.add_argument(
+        "--out",
+        type=Path,
+        default=Path("headscope-demo"),
+        metavar="FOLDER",
+        help="where weights and model cards go (default: %(default)s)",
+    )
+    train.add_argument(
+        "--no-resume", action="store_true", help="begin anew, also where weights are there already"
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from .commands import train_demo
+
+        train_demo(options.names, out=options.out, resume=not options.no_resume)
+
+    train.set_defaults(run=run)
+
+
+_MODEL = (
+    "checkpoint: demo/supervised, any timm name, hf-hub:OWNER/NAME, or a .safetensors or .pth file"
+)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--arch", metavar="A", help="timm architecture of a weights file that names none"
+    )
+    parser.add_argument(
+        "--no-pretrained", action="store_true", help="random weights; downloads nothing"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of random weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=_size,
+        metavar="N|HxW",
+        help="input height and width in px, if not the checkpoint's own",
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size: give 224, or 224x320 (height first)"
+        )
+    return _positive(parts[0]), _positive(parts[-1])
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
+    return int(text)

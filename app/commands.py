@@ -1,0 +1,234 @@
+"""What `headscope analyze`, `inspect` and `demo train` do."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..models.errors import HeadscopeError
+from ..models.images import find_images, read_image
+from .progress import Bar
+
+if TYPE_CHECKING:
+    from ..analysis.analyze import Progress
+    from ..analysis.study import Study
+    from ..models.checkpoint import Checkpoint
+    from ..models.demo.train import Progress as TrainingProgress
+
+TOP = 10
+"""Heads in the table that closes an analysis."""
+
+
+def analyze(options: argparse.Namespace) -> None:
+    """Compute and save a study, and print its most important heads.
+
+    A KeyboardInterrupt says what is kept; so does that of `train_demo`.
+    """
+    paths = find_images(options.images)
+    _check_writable(options.out)
+    checkpoint = _load(options)
+    if options.target is not None:
+        checkpoint.class_index(options.target)
+    images, skipped = _readable(paths, named={Path(pattern) for pattern in options.images})
+
+    from ..analysis.analyze import analyze as compute
+
+    with Bar(total=len(images), unit="images") as bar, _asked_to_stop() as asked:
+
+        def progress(state: "Progress") -> None:
+            bar.show(state.done, state.text)
+            if asked():
+                raise KeyboardInterrupt
+
+        try:
+            study = compute(
+                checkpoint,
+                images,
+                target=options.target,
+                progress=progress,
+                out=options.out,
+                seed=options.seed,
+                batch_size=options.batch_size,
+            )
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(_what_is_kept(options.out)) from stop
+    for reason in skipped:
+        print(f"headscope: skipped: {reason}", file=sys.stderr)
+    print(_most_important(study))
+    print(f"\nSaved as {options.out}. To look at it:\n  headscope app --study {options.out}")
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """Print what a checkpoint expects and what of it can be read."""
+    checkpoint = _load(options)
+    layout = checkpoint.layout
+    prefix = [f"{layout.kinds.count(k)} {k}" for k in layout.present_kinds if k != "patch"]
+    (rows, columns), (height, width) = layout.grid, layout.patch_px
+    patches = f"{layout.n_patches} patches ({rows}×{columns} of {height:g}×{width:g} px)"
+    classes = (
+        f"{len(checkpoint.labels)}, such as {checkpoint.labels[0]!r}"
+        if (checkpoint.has_classes)
+        else "none: it computes features"
+    )
+    print(f"{checkpoint.name} ({checkpoint.architecture})")
+    print(f"  input    {checkpoint.preprocessing.describe()}")
+    print(f"  tokens   {' + '.join([*prefix, patches])}")
+    print(f"  classes  {classes}")
+    print(f"  weights  SHA-256 {checkpoint.digest}")
+    print()
+    print(checkpoint.report)
+
+
+def train_demo(names: Sequence[str], *, out: Path, resume: bool) -> None:
+    """Train demo checkpoints; those that are there already are left alone when resuming."""
+    from ..models.demo.train import NAMES, train
+
+    wanted = [name.removeprefix("demo/") for name in names] or list(NAMES)
+    for name in wanted:
+        if name not in NAMES:
+            known = ", ".join(NAMES)
+            raise HeadscopeError(f"There is no demo checkpoint {name!r}; there are: {known}.")
+    for name in wanted:
+        weights = out / f"{name}.safetensors"
+        if resume and weights.exists():
+            print(f"{weights} is there already; --no-resume trains it again.")
+            continue
+        with Bar(total=1) as bar:
+
+            def progress(state: "TrainingProgress", bar: Bar = bar) -> None:
+                bar.show(state.step / state.steps, str(state))
+
+            try:
+                trained = train(name, out=out, resume=resume, progress=progress)
+            except KeyboardInterrupt as stop:
+                kept = f"The same command goes on with {name} from its last saved step."
+                raise KeyboardInterrupt(kept) from stop
+        print(f"{trained} is done.")
+
+
+def _load(options: argparse.Namespace) -> "Checkpoint":
+    from ..models.loading import load
+
+    return load(
+        options.model,
+        arch=options.arch,
+        pretrained=not options.no_pretrained,
+        seed=options.seed,
+        image_size=options.image_size,
+        device=getattr(options, "device", "cpu"),
+    )
+
+
+def _readable(paths: Sequence[Path], *, named: set[Path]) -> tuple[list[Path], list[str]]:
+    """The images that can be decoded, and why the others cannot; a named one must."""
+    readable: list[Path] = []
+    skipped: list[str] = []
+    with Bar(total=len(paths), unit="images") as bar:
+        for done, path in enumerate(paths):
+            bar.show(done, "checking the images")
+            try:
+                read_image(path, name=str(path))
+            except HeadscopeError as error:
+                if path in named:
+                    raise
+                skipped.append(str(error))
+            else:
+                readable.append(path)
+    if not readable:
+        raise HeadscopeError(f"None of {len(paths)} images can be read. The first: {skipped[0]}")
+    return readable, skipped
+
+
+def _check_writable(out: Path) -> None:
+    """Raise a HeadscopeError if no study can be written to `out`, before hours go into one."""
+    from ..analysis.study import open_study
+
+    if out.exists():
+        try:
+            open_study(out)
+        except HeadscopeError as error:
+            raise HeadscopeError(
+                f"{out} is there already and is no study to go on with; give another --out. {error}"
+            ) from error
+    folder = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise HeadscopeError(
+            f"Cannot write to {folder} ({error.strerror}): give another --out."
+        ) from error
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first only asks, so that no write is cut in half."""
+    asked = False
+
+    def on_interrupt(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        # A signal may come while stderr is being written to, which print cannot stand.
+        os.write(2, b"\nheadscope: stopping; Ctrl-C again stops at once\n")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _what_is_kept(out: Path) -> str:
+    from ..analysis.study import open_study
+
+    if not out.exists():
+        return "Nothing was computed yet."
+    try:
+        study = open_study(out)
+    except HeadscopeError as error:  # the second Ctrl-C came before the study was laid out
+        return f"Delete {out} before the next run. {error}"
+    return (
+        f"{study.n_done} of {study.n_images} images are in {out}, which opens as it is; "
+        "the same command goes on from there."
+    )
+
+
+def _most_important(study: "Study") -> str:
+    """A table of the heads whose ablation changes most, and how far each looks."""
+    data = study.data.isel(image=np.flatnonzero(study.data["done"].values))
+    scores = [v for v in data.data_vars.values() if "ablation" in v.dims and "head" in v.dims]
+    score = data.get("probability_drop", scores[0]).isel(ablation=0)
+    n_images = data.sizes["image"]
+    mean = score.mean("image").values
+    error = score.std("image", ddof=1).values / np.sqrt(n_images) if n_images > 1 else None
+    distance = data["distance"].mean("image").values
+    order = [
+        divmod(int(i), mean.shape[1])
+        for i in np.argsort(-mean, axis=None)
+        if np.isfinite(mean.flat[i])
+    ]
+    name = score.attrs["long_name"]
+    name = name[0].lower() + name[1:]
+    header = f"{name} ({score.attrs['units']})"
+    images = f"mean over {n_images} images ± its standard error" if n_images > 1 else "one image"
+    lines = [
+        f"The {min(TOP, len(order))} most important of {len(order)} heads, by {name}",
+        f"({images}):",
+        "",
+        f"layer  head  {header}  mean distance (px)",
+    ]
+    for layer, head in order[:TOP]:
+        spread = "" if error is None else f" ± {error[layer, head]:.4f}"
+        value = f"{mean[layer, head]:.4f}{spread}"
+        lines.append(
+            f"{layer:>5}  {head:>4}  {value:>{len(header)}}  {distance[layer, head]:>18.1f}"
+        )
+    return "\n".join(lines)
