@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-
 from headscope.app.jobs import Job, Jobs
 from headscope.app.shelf import Shelf
 
@@ -52,7 +51,7 @@ def test_a_failure_is_raised_where_the_result_is_asked_for_and_can_be_retried() 
     with pytest.raises(ValueError, match="no"):
         _ = job.result
     jobs.forget("a")
-    again = jobs.start("a", "A", lambda job: 1)
+    again = jobs.start("a", "A", lambda _: 1)
     assert again.wait(LONG)
     assert again.result == 1
 
@@ -68,7 +67,7 @@ def test_a_job_that_the_last_session_leaves_is_stopped() -> None:
     assert job.wait(LONG)
     assert job.stopped
     assert job.result is None
-    assert jobs.start("a", "A", lambda job: 1) is not job
+    assert jobs.start("a", "A", lambda _: 1) is not job
 
 
 def test_a_job_that_waits_for_its_turn_is_cancelled() -> None:
@@ -87,11 +86,11 @@ def test_results_are_forgotten_by_size_oldest_first() -> None:
     jobs = Jobs(workers=1, most=10, size=len)
     started = {}
     for key, size in {"a": 4, "b": 5, "c": 4}.items():
-        started[key] = jobs.start(key, key, lambda job, size=size: "x" * size)
+        started[key] = jobs.start(key, key, lambda _, size=size: "x" * size)
         assert started[key].wait(LONG)
-    jobs.start("d", "d", lambda job: "").wait(LONG)
-    assert jobs.start("b", "b", lambda job: "") is started["b"]
-    assert jobs.start("a", "a", lambda job: "") is not started["a"]
+    jobs.start("d", "d", lambda _: "").wait(LONG)
+    assert jobs.start("b", "b", lambda _: "") is started["b"]
+    assert jobs.start("a", "a", lambda _: "") is not started["a"]
 
 
 def test_shelf_keeps_what_was_used_last() -> None:
