@@ -129,7 +129,8 @@ def _analyze_batch(
     for layer, of_layer in head_importance(replay, targets, ABLATION, list(importance)):
         for name, values in of_layer.items():
             scores[name].append(values)
-        tell((layer + 1) / checkpoint.n_layers)
+        # The whole is told once it is written.
+        tell((layer + 1) / (checkpoint.n_layers + 1))
     return results | {name: _by_layer(layers)[:, None] for name, layers in scores.items()}
 
 

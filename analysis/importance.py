@@ -121,8 +121,8 @@ def js_divergence(outputs: Outputs) -> Tensor:
     long_name="Change of the class row (1 − cosine)", units="1 − cosine", applies=_has_class_token
 )
 def class_cosine(outputs: Outputs) -> Tensor:
-    """1 − cos(c, c′), with c and c′ the class token's row of the layer's output with and without the
-    head. From 0 (same direction) to 2; local: what later layers make of it does not count.
+    """1 − cos(c, c′), with c and c′ the class token's row of the layer's output with and without
+    the head. From 0 (same direction) to 2; local: what later layers make of it does not count.
     """
     row = int(outputs.layout.tokens("class")[0])
     return _cosine_distance(outputs.layer[:, row], outputs.ablated_layer[:, :, row])

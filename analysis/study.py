@@ -59,9 +59,7 @@ class Study:
     @cached_property
     def layout(self) -> TokenLayout:
         layout = json.loads(self.data.attrs["layout"])
-        return TokenLayout(
-            tuple(layout["kinds"]), tuple(layout["grid"]), tuple(layout["patch_px"])
-        )
+        return TokenLayout(tuple(layout["kinds"]), tuple(layout["grid"]), tuple(layout["patch_px"]))
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -117,7 +115,7 @@ class Study:
             if not _holds_results(name, array):
                 copy[...] = array[...]
                 continue
-            for index in np.flatnonzero(self.data["done"]):  # one by one: it may outgrow memory
+            for index in np.flatnonzero(self.data["done"]).tolist():  # it may outgrow memory
                 copy[index] = array[index]
         return open_study(path)
 
@@ -168,7 +166,7 @@ def open_study(path: str | Path) -> Study:
     if version > FORMAT_VERSION:
         raise HeadscopeError(
             f"{path} was written by headscope {group.attrs.get('headscope_version')} (format "
-            f"{version}); this one reads up to format {FORMAT_VERSION}. Upgrade headscope to open it."
+            f"{version}); this one reads up to format {FORMAT_VERSION}. Upgrade headscope."
         )
     _check_whole(group, path)
     return Study(group.store)
@@ -184,14 +182,12 @@ def _check_whole(group: zarr.Group, path: Path) -> None:
         "made it into a new place."
     )
     try:
-        expected = set(json.loads(str(group.attrs["variables"])))
-        arrays = dict(group.arrays())
-        if expected - set(arrays):
-            raise damaged
-        n_done = int(np.asarray(arrays["done"][:]).sum())
+        names = json.loads(str(group.attrs["variables"]))
+        arrays: dict[str, Any] = {name: group[name] for name in names}
+        n_done = int(arrays["done"][:].sum())
         for name, array in arrays.items():
-            expected_chunks = n_done if _holds_results(name, array) else array.nchunks
-            if array.nchunks_initialized < expected_chunks:
+            expected = n_done if _holds_results(name, array) else array.nchunks
+            if array.nchunks_initialized < expected:
                 raise damaged
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged from error

@@ -47,15 +47,17 @@ class StudyWriter:
         Raises:
             HeadscopeError: `out` holds something else, or cannot be written.
         """
-        wanted = json.dumps({"images": [list(v)[0] for v in images.values()], **settings})
+        wanted = json.dumps({"images": [digest for digest, _ in images.values()], **settings})
         if out is not None and Path(out).exists():
             study = open_study(out)
-            same = json.dumps(study.settings) == wanted
-            if not same or study.model_digest != checkpoint.digest:
-                what = "other images or settings" if same is False else "another checkpoint"
+            other = [
+                *(["another checkpoint"] if study.model_digest != checkpoint.digest else []),
+                *(["other images or settings"] if json.dumps(study.settings) != wanted else []),
+            ]
+            if other:
                 raise HeadscopeError(
-                    f"{out} holds a study of {study.model} on {study.n_images} images, with {what}; "
-                    "choose another place, or delete it first."
+                    f"{out} holds a study of {study.model} on {study.n_images} images, with "
+                    f"{' and '.join(other)}; choose another place, or delete it first."
                 )
             return cls(_writable(out))
         group = (
@@ -140,7 +142,7 @@ class StudyWriter:
         names = [*coordinates, "done"]
 
         def variable(
-            name: str, dims: tuple[str, ...], dtype: str, fill: Any, **attributes: str
+            name: str, dims: tuple[str, ...], dtype: str, fill: Any, **attributes: Any
         ) -> None:
             names.append(name)
             shape = tuple(size[dim] for dim in dims)
@@ -156,7 +158,10 @@ class StudyWriter:
                 config={"write_empty_chunks": True},
             )
 
-        size |= {"row": checkpoint.preprocessing.size[0], "column": checkpoint.preprocessing.size[1]}
+        size |= {
+            "row": checkpoint.preprocessing.size[0],
+            "column": checkpoint.preprocessing.size[1],
+        }
         size |= {"channel": 3, "rank": min(N_RANKED, len(checkpoint.labels))}
         variable(
             "pixels",

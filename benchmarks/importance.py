@@ -11,11 +11,10 @@ import argparse
 import statistics
 import time
 
+import headscope as hs
 import numpy as np
 import timm
 import torch
-
-import headscope as hs
 from headscope.analysis.importance import head_importance, importance_metrics
 from headscope.models.replay import Replay
 
@@ -52,6 +51,32 @@ def ours(checkpoint: hs.Checkpoint, batch: torch.Tensor, target: torch.Tensor) -
     return torch.stack([scores["probability_drop"] for _, scores in layers], 1).numpy()
 
 
+def compare(name: str, n_images: int, repeats: int) -> str:
+    """One line: both times, their ratio, and how far the results are apart."""
+    checkpoint = hs.load(name, pretrained=False)
+    size = checkpoint.preprocessing.size
+    batch = torch.randn(n_images, 3, *size, generator=torch.Generator().manual_seed(0))
+    target = checkpoint.run(batch).argmax(-1)
+    seconds: dict[str, list[float]] = {"naive": [], "headscope": []}
+    results = {}
+    for _ in range(repeats):
+        for side, run, subject in (
+            ("naive", naive, checkpoint.model),
+            ("headscope", ours, checkpoint),
+        ):
+            start = time.perf_counter()
+            results[side] = run(subject, batch, target)
+            seconds[side].append(time.perf_counter() - start)
+    slow, fast = (statistics.median(seconds[side]) for side in ("naive", "headscope"))
+    difference = np.abs(results["naive"] - results["headscope"]).max()
+    largest = np.abs(results["naive"]).max()
+    return (
+        f"{name}: {sum(checkpoint.n_heads)} heads, {n_images} image(s): naive {slow:.2f} s, "
+        f"headscope {fast:.2f} s, ratio {slow / fast:.2f}; largest difference {difference:.1e}, "
+        f"{difference / largest:.1e} of the largest score"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -64,29 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"torch {torch.__version__}, timm {timm.__version__}, {torch.get_num_threads()} threads")
     for name in options.architectures:
-        checkpoint = hs.load(name, pretrained=False)
-        generator = torch.Generator().manual_seed(0)
-        size = checkpoint.preprocessing.size
-        batch = torch.randn(options.images, 3, *size, generator=generator)
-        target = checkpoint.run(batch).argmax(-1)
-        seconds: dict[str, list[float]] = {"naive": [], "headscope": []}
-        results = {}
-        for _ in range(options.repeats):
-            for side, run in (
-                ("naive", lambda: naive(checkpoint.model, batch, target)),
-                ("headscope", lambda: ours(checkpoint, batch, target)),
-            ):
-                start = time.perf_counter()
-                results[side] = run()
-                seconds[side].append(time.perf_counter() - start)
-        slow, fast = (statistics.median(seconds[side]) for side in ("naive", "headscope"))
-        difference = np.abs(results["naive"] - results["headscope"]).max()
-        largest = np.abs(results["naive"]).max()
-        print(
-            f"{name}: {sum(checkpoint.n_heads)} heads, {options.images} image(s): naive {slow:.2f} s, "
-            f"headscope {fast:.2f} s, ratio {slow / fast:.2f}; largest difference {difference:.1e}, "
-            f"{difference / largest:.1e} of the largest score"
-        )
+        print(compare(name, options.images, options.repeats), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The one way attention is read, and the report of what could be read."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,7 @@ from .interception import AttentionCall, Site, intercept
 from .layout import TokenLayout
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
-    from .images import ImageSource, Photograph
+    from .checkpoint import Checkpoint, Images
 
 PARITY_LIMIT = 1e-4
 """Largest relative difference at which a reading counts as right.
@@ -148,7 +147,7 @@ def watch(
 
 def capture(
     checkpoint: "Checkpoint",
-    images: "Tensor | ImageSource | Photograph | Iterable[ImageSource | Photograph]",
+    images: "Images",
 ) -> Iterator[LayerAttention]:
     """The attention of every layer, for images of any source or a batch ready for the model.
 
@@ -239,9 +238,7 @@ class _Seen:
     """Largest distance of a row's sum from 1."""
 
 
-def _why_refused(
-    seen: _Seen, layout: TokenLayout, parity: float, *, shared_module: bool
-) -> str:
+def _why_refused(seen: _Seen, layout: TokenLayout, parity: float, *, shared_module: bool) -> str:
     """Empty where a site is one layer's attention from all tokens to all tokens."""
     if shared_module:
         return "several softmaxes share one module (differential attention): no single map"

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from .families import Family, family_of
 from .images import ImageSource, Photograph, read_image
 from .interception import Site
 from .layout import TokenLayout
+
+Images = Tensor | Photograph | str | Path | Iterable[ImageSource | Photograph]
+"""A batch ready for the model, one photograph or path, or several images of any source."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Checkpoint:
         Raises:
             HeadscopeError: the model's family, or all of its attention, cannot be read.
         """
-        model.eval().requires_grad_(False)
+        model.eval().requires_grad_(requires_grad=False)
         family = family_of(model)
         layout = family.layout(model, preprocessing.size)
         noise = torch.Generator().manual_seed(0)
@@ -149,18 +153,13 @@ class Checkpoint:
         """Crops as the model's input, on its device and in its precision."""
         return self.preprocessing.normalise(crops).to(_weight(self.model))
 
-    def batch(
-        self, images: Tensor | ImageSource | Photograph | Iterable[ImageSource | Photograph]
-    ) -> Float[Tensor, "image 3 row column"]:
+    def batch(self, images: Images) -> Float[Tensor, "image 3 row column"]:
         """The model's input for images of any source; a float tensor is taken as it is."""
         if isinstance(images, Tensor):
             return images.to(_weight(self.model))
-        many = isinstance(images, Iterable) and not isinstance(
-            images, (str, bytes, bytearray, np.ndarray)
-        )
+        many = [images] if isinstance(images, str | Path | Photograph) else images
         photographs = [
-            image if isinstance(image, Photograph) else read_image(image)
-            for image in (images if many else [images])
+            image if isinstance(image, Photograph) else read_image(image) for image in many
         ]
         return self.prepare(np.stack([self.crop(photograph) for photograph in photographs]))
 
@@ -182,10 +181,11 @@ class Checkpoint:
         return self.run(batch).float().softmax(-1).cpu().numpy()
 
     def check_head(self, layer: int, head: int) -> None:
-        """Raise a HeadscopeError unless there is such a head; negative numbers do not count back."""
+        """Raise a HeadscopeError unless there is such a head; none counts from the end."""
         if not 0 <= layer < self.n_layers:
             raise HeadscopeError(
-                f"There is no layer {layer} in {self.name}; its layers are 0 to {self.n_layers - 1}."
+                f"There is no layer {layer} in {self.name}; its layers are 0 to "
+                f"{self.n_layers - 1}."
             )
         if not 0 <= head < self.n_heads[layer]:
             raise HeadscopeError(

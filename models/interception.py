@@ -65,8 +65,9 @@ OnCall = Callable[[AttentionCall], Tensor | None]
 def intercept(model: nn.Module, on_call: OnCall, *, name: str = "") -> Iterator[None]:
     """Show every attention of `model` to `on_call` while the context lasts, on this thread.
 
-    `name` is what `model` is called within a larger one, so that sites keep their names. Looking changes no bit of the output: a fused call runs as it would, and its weights are
+    Looking changes no bit of the output: a fused call runs as it would, and its weights are
     computed beside it, only if asked for. Hooks are gone on leaving, also when a layer raises.
+    `name` is what `model` is called within a larger one, so that sites keep their names.
     """
     tracker = _ModuleTracker(model, name)
     try:
@@ -116,6 +117,9 @@ class _PendingSoftmax:
     alias: Tensor
     """What the model holds now: the weights themselves, or what dropout made of them."""
 
+    def give_weights(self) -> Tensor:
+        return self.weights
+
 
 class _AttentionMode(TorchFunctionMode):
     def __init__(self, tracker: _ModuleTracker, on_call: OnCall) -> None:
@@ -128,7 +132,7 @@ class _AttentionMode(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,  # noqa: ARG002  (the signature is PyTorch's)
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -149,8 +153,7 @@ class _AttentionMode(TorchFunctionMode):
             for pending in self._pending:
                 if args[0] is pending.alias:
                     self._pending.remove(pending)
-                    weights = pending.weights
-                    return self._seen(pending.module, args[1], result, lambda: weights)
+                    return self._seen(pending.module, args[1], result, pending.give_weights)
         return result
 
     def _seen(

@@ -69,8 +69,8 @@ class TokenLayout:
     @cached_property
     def centres(self) -> Float[np.ndarray, "patch 2"]:
         """Row and column of each patch's centre, in input pixels."""
-        rows, columns = np.indices(self.grid).reshape(2, -1)
-        return (np.stack([rows, columns], axis=1) + 0.5) * np.array(self.patch_px)
+        cells = np.indices(self.grid).reshape(2, -1).T
+        return (cells + 0.5) * np.array(self.patch_px)
 
     @cached_property
     def distances(self) -> Float[np.ndarray, "patch patch"]:
@@ -81,7 +81,7 @@ class TokenLayout:
     @cached_property
     def hops(self) -> Int[np.ndarray, "patch patch"]:
         """Chebyshev distance between patches on the grid, in patches."""
-        cells = np.stack(np.indices(self.grid).reshape(2, -1), axis=1)
+        cells = np.indices(self.grid).reshape(2, -1).T
         return np.abs(cells[:, None] - cells[None]).max(-1)
 
     @property

@@ -7,6 +7,7 @@ import json
 import pickle
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ DEMO = "demo/"
 HUB = "hf-hub:"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 """Files that are taken for weights."""
+
+_UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, IndexError)
+"""What `torch.load` raises for a file that is cut short, or that is no checkpoint at all."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def known_checkpoints() -> tuple[str, ...]:
 
 
 def _demo_folder() -> Any:
-    return importlib.resources.files(__package__.partition(".")[0]) / "assets" / "demo"
+    return importlib.resources.files(__name__.partition(".")[0]) / "assets" / "demo"
 
 
 def _find(name: str, arch: str | None) -> Source:
@@ -169,21 +173,18 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     try:
         # A Namespace is what timm's training script keeps its options in; it runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         unsafe = _unsafe_globals(path)
+        why = f"it holds code ({unsafe}), which loading would run" if unsafe else "it is damaged"
         raise HeadscopeError(
-            f"{path} was not opened: "
-            + (
-                f"it holds code ({unsafe}), which loading would run. "
-                if unsafe
-                else "it is no whole checkpoint. "
-            )
-            + "Save the tensors alone, torch.save(model.state_dict(), …) or safetensors, and open that."
+            f"{path} was not opened: {why}. Save the tensors alone, "
+            "torch.save(model.state_dict(), …) or safetensors, and open that."
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise HeadscopeError(f"{path} is no whole checkpoint ({_first_line(error)}).") from error
+    except _UNREADABLE as error:
+        raise HeadscopeError(f"{path} is no whole checkpoint ({_first_line(error)})") from error
     # Usual wrappings, the averaged weights first, as timm's own loader has it.
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -201,7 +202,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _unsafe_globals(path: Path) -> str:
     try:
         return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (RuntimeError, ValueError, pickle.UnpicklingError, EOFError):
+    except (pickle.UnpicklingError, *_UNREADABLE):
         return ""
 
 
@@ -245,12 +246,12 @@ def _check_reachable(architecture: str) -> None:
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
-    config = {} if architecture.startswith(HUB) else timm.get_pretrained_cfg(architecture).to_dict()
     if architecture.startswith(HUB):
         repository = architecture.removeprefix(HUB).partition("@")[0]
     else:
-        repository = config.get("hf_hub_id")
-        if not repository and not config.get("url"):
+        config = timm.get_pretrained_cfg(architecture)
+        repository = config.hf_hub_id if config else None
+        if not repository and not (config and config.url):
             raise HeadscopeError(
                 f"timm has no trained weights for {architecture!r}; --no-pretrained "
                 "(pretrained=False) opens it with random weights."
@@ -270,9 +271,10 @@ def _check_reachable(architecture: str) -> None:
         return  # it answers
     except OSError as error:
         raise HeadscopeError(
-            f"The weights of {architecture} are not on this machine and {constants.ENDPOINT} cannot be "
-            f"reached ({_first_line(error)}) Connect to the network, name a local file, use one of "
-            f"{', '.join(known_checkpoints())}, or --no-pretrained (pretrained=False) for random weights."
+            f"The weights of {architecture} are not on this machine, and "
+            f"{constants.ENDPOINT} cannot be reached. Connect to the network, name a local file, "
+            f"use {' or '.join(known_checkpoints())}, or take random weights: --no-pretrained "
+            "(pretrained=False)."
         ) from error
 
 

@@ -1,12 +1,11 @@
 """Checkpoints that several tests look at."""
 
+import headscope as hs
 import numpy as np
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
-
-import headscope as hs
 
 GRID, PATCH_PX = 4, 8
 SINK_PATCH = 5
@@ -17,11 +16,11 @@ def known_answer_vit() -> VisionTransformer:
     """A ViT built by hand, in float64, whose every number has a closed form.
 
     Layer 0 has a head that attends to itself (0), to its left neighbour (1; a patch of the first
-    column to itself), to all tokens alike (2), to one patch (3), and a content-dependent one whose
-    part of the projection is zero (4). Layer 1 attends uniformly and adds nothing. There are no
-    norms and no MLPs. The value of a head is the content of a token (the mean of the patch's pixels;
-    0 for the class token), and head h writes it to channel `out + h` of the class row, of which
-    heads 2 and 3 count for class 0; the logit of class 1 is 0.
+    column to itself), to all tokens alike (2), to one patch (3), and a content-dependent one
+    whose part of the projection is zero (4). Layer 1 attends uniformly and adds nothing. There
+    are no norms and no MLPs. The value of a head is the content of a token (the mean of the
+    patch's pixels; 0 for the class token), and head h writes it to channel `out + h` of the class
+    row, of which heads 2 and 3 count for class 0; the logit of class 1 is 0.
     """
     n_tokens, n_heads = GRID**2 + 1, 5
     head_dim, content, out = n_tokens, n_tokens, n_tokens + 1
@@ -48,7 +47,9 @@ def known_answer_vit() -> VisionTransformer:
         # A score of 60 leaves e⁻⁶⁰ for every other key: 0 in float64 beside 1.
         strength = 60 * head_dim**0.5
         positions = torch.arange(n_tokens)
-        left = torch.where((positions == 0) | ((positions - 1) % GRID == 0), positions, positions - 1)
+        left = torch.where(
+            (positions == 0) | ((positions - 1) % GRID == 0), positions, positions - 1
+        )
         for head, attended in ((0, positions), (1, left)):
             weight[0, head, positions, positions] = strength  # query i is e_i …
             weight[1, head, positions, positions] = 0

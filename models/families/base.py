@@ -100,8 +100,8 @@ def family_of(model: nn.Module) -> Family:
     if module not in _FAMILIES:
         short = ", ".join(name.rpartition(".")[2] for name in readable_modules())
         raise HeadscopeError(
-            f"{type(model).__name__} (of {module}) cannot be read yet: its attention is not one map "
-            f"from all tokens to all tokens. Families that can be read: {short}."
+            f"{type(model).__name__} (of {module}) cannot be read yet: its attention is not one "
+            f"map from all tokens to all tokens. Families that can be read: {short}."
         )
     return _FAMILIES[module]()
 

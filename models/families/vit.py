@@ -38,8 +38,8 @@ class VisionTransformerFamily(Family):
             kinds += [kind] * (0 if tokens is None else tokens.shape[1])
         if len(kinds) != _timm(model).num_prefix_tokens:
             raise HeadscopeError(
-                f"{type(model).__name__} has {_timm(model).num_prefix_tokens} prefix tokens, of which "
-                f"only {kinds} could be told apart. Please report the model's name."
+                f"{type(model).__name__} has {_timm(model).num_prefix_tokens} prefix tokens, of "
+                f"which only {kinds} could be told apart. Please report the model's name."
             )
         patch_px = _patch_px(model)
         rows, columns = (size // patch for size, patch in zip(image_size, patch_px, strict=True))
@@ -50,8 +50,8 @@ class VisionTransformerFamily(Family):
         if any(size % patch or size == 0 for size, patch in zip(image_size, patch_px, strict=True)):
             height, width = patch_px
             raise HeadscopeError(
-                f"An input of {image_size[1]}×{image_size[0]} px (width × height) is no whole number "
-                f"of {width}×{height} px patches."
+                f"An input of {image_size[1]}×{image_size[0]} px (width × height) is no whole "
+                f"number of {width}×{height} px patches."
             )
         if not _is_naflex(model):  # NaFlex takes every size as it comes
             _timm(model).set_input_size(img_size=image_size)
