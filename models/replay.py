@@ -75,9 +75,7 @@ class Replay:
 
     def resume(
         self, layer: int, heads: Float[Tensor, "variant image head query channel"]
-    ) -> tuple[
-        Float[Tensor, "variant image row channel"], Float[Tensor, "variant image output"]
-    ]:
+    ) -> tuple[Float[Tensor, "variant image row channel"], Float[Tensor, "variant image output"]]:
         """Go on from a layer with other head outputs: the layer's output and the model's.
 
         Rows are all tokens, but in the last block only those that the model's output reads.
@@ -100,9 +98,7 @@ class Replay:
         module, run, rows = self._blocks[block], self._runs[block], self._rows_of(block)
         repeats = (len(heads) // self.n_images, *[1] * (run.input.dim() - 1))
         hidden = run.input.repeat(repeats)
-        short = self.checkpoint.family.block_from_heads(
-            module, hidden[:, rows], heads[:, :, rows]
-        )
+        short = self.checkpoint.family.block_from_heads(module, hidden[:, rows], heads[:, :, rows])
         if short is not None:
             return short
 
