@@ -4,10 +4,12 @@ import errno
 import importlib
 import importlib.metadata
 import os
+import signal
 import socket
 import threading
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,10 +41,17 @@ def serve(*, study: Path | None, host: str, port: int | None, browser: bool) -> 
     # Streamlit comes last: a wrong study or port is told before its second of import.
     from streamlit.web import bootstrap
 
+    signal.signal(signal.SIGINT, _stop_at_once)
     threading.Thread(target=_announce, args=address, daemon=True).start()
     threading.Thread(target=_warm_up, daemon=True).start()
     bootstrap.load_config_options(flags)
     bootstrap.run(str(_folder() / "main.py"), False, [], flags)  # noqa: FBT003
+
+
+def _stop_at_once(*_: object) -> None:
+    """Ctrl-C until the server runs and takes it over: Streamlit cannot stop half started."""
+    os.write(2, b"headscope: stopped.\n")
+    os._exit(130)
 
 
 def _folder() -> Path:
@@ -125,21 +134,27 @@ def _announce(host: str, port: int) -> None:
     """Print the address once the server answers."""
     reachable = "127.0.0.1" if host in _EVERYONE else host
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection((reachable, port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            break
-    else:
-        return
-    shown = socket.gethostname() if host in _EVERYONE else host
-    shown = f"[{shown}]" if ":" in shown else shown
+    while not _is_healthy(_bracketed(reachable), port):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
+    shown = _bracketed(socket.gethostname() if host in _EVERYONE else host)
     version = importlib.metadata.version("headscope")
     print(f"headscope {version} is at http://{shown}:{port}  (Ctrl-C stops it)", flush=True)
     if host in _EVERYONE:
         print("Everyone who reaches this computer over the network can use it.", flush=True)
+
+
+def _is_healthy(host: str, port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/_stcore/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _warm_up() -> None:

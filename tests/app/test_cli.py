@@ -312,13 +312,14 @@ def test_demo_train(tmp_path, monkeypatch, capsys):
     recipe = dataclasses.replace(train.RECIPES["supervised"], phases=phases, **small)
     monkeypatch.setattr(train, "RECIPES", {"supervised": recipe})
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0)
-    assert main(["demo", "train", "supervised", "--out", str(tmp_path)]) == 0
-    told, err = capsys.readouterr()
-    assert told == f"{tmp_path / 'supervised.safetensors'} is done.\n"
-    assert "100 %: supervised labels 2/2" in err
-    weights = (tmp_path / "supervised.safetensors").read_bytes()
+    weights = tmp_path / "supervised.safetensors"
+    weights.write_bytes(b"an older one")
     assert main(["demo", "train", "supervised", "--out", str(tmp_path), "--no-resume"]) == 0
-    assert (tmp_path / "supervised.safetensors").read_bytes() == weights
+    told, err = capsys.readouterr()
+    assert told == f"{weights} is done.\n"
+    assert "100 %: supervised labels 2/2" in err
+    assert main(["inspect", str(weights)]) == 0
+    assert "1 of 1 attention modules read" in capsys.readouterr().out
 
 
 def test_demo_train_unknown_name(tmp_path, capsys):
