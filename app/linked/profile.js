@@ -69,7 +69,7 @@ class Profile {
       const { sums, counts } = this.ofQuery(patch, map.values);
       dots = sums.map((sum, hop) => (counts[hop] ? sum / (summing ? 1 : counts[hop]) : null));
     }
-    setText(this.caption, dots ? `bars: mean of all patch queries · dots: ${state.labelOf(state.query)}` : "mean of all patch queries");
+    setText(this.caption, dots ? `bars: mean of patch queries · dots: ${state.labelOf(state.query)}` : "mean of patch queries");
     this.latest = { prefix, bars, dots, hops: profile.hops, summing };
     plotly(state.data.plotly).then((Plotly) => this.render(Plotly), (error) => setText(this.caption, error.message));
   }
@@ -84,7 +84,7 @@ class Profile {
     const traces = [
       { type: "bar", x: prefix.map(({ name }) => name), y: prefix.map(({ value }) => value), marker: { color: theme.prefix }, hovertemplate: `%{x}: ${unit}<extra></extra>` },
       { type: "bar", x: hops, y: bars, xaxis: "x2", marker: { color: theme.hop }, hovertemplate: `hop %{x}: ${unit}<extra></extra>` },
-      { type: "scatter", mode: "markers", x: hops, y: dots ?? [], xaxis: "x2", marker: { color: theme.ink, size: 5 }, hovertemplate: `this query, hop %{x}: ${unit}<extra></extra>`, visible: Boolean(dots) },
+      { type: "scatter", mode: "markers", x: hops, y: dots ?? [], xaxis: "x2", marker: { color: theme.ink, size: 5 }, cliponaxis: false, hovertemplate: `this query, hop %{x}: ${unit}<extra></extra>`, visible: Boolean(dots) },
     ];
     const axis = { showgrid: false, zeroline: false, fixedrange: true, ticks: "", tickfont: { color: muted }, title: { font: { color: muted, size: 11 }, standoff: 6 } };
     const layout = {

@@ -95,7 +95,7 @@ class _Sidebar:
 
     def _of_session(self, checkpoint: "Checkpoint | None") -> Drawn:
         """On a checkpoint and one picture, measured now."""
-        picture = pictures.of_session()
+        picture = pictures.of_session(self.choice.source.name if self.choice.source else "")
         if checkpoint is None or picture is None:
             progress.show(self.pending, None)
             scene = heads.Scene(waiting="Loading…" if self.pending else "Choose a checkpoint.")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 UPLOAD = "upload:"
 SUFFIXES = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "avif"]
+SCENE = "scene-"
+"""How the names of samples begin that are drawn like the pictures the demo was trained on."""
 SHOWN = 60
 """Thumbnails of a study; the select box has all its images."""
 LARGEST = 200_000_000
@@ -53,6 +55,12 @@ def of_study(study: "Study") -> int:
     return index
 
 
+def _first(checkpoint: str, samples: list[str]) -> str:
+    """What a page begins with: a demo checkpoint knows drawn scenes, others know photographs."""
+    scenes = [name for name in samples if name.startswith(SCENE)]
+    return scenes[0] if scenes and checkpoint.startswith("demo/") else samples[0]
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture and what the address calls it."""
@@ -61,7 +69,7 @@ class Picture:
     photograph: "Photograph"
 
 
-def of_session() -> Picture | None:
+def of_session(checkpoint: str) -> Picture | None:
     """The chosen sample or uploaded picture, with the place to upload."""
     samples = services.samples()
     uploads: list[str] = st.session_state.setdefault("uploads", [])
@@ -86,7 +94,7 @@ def of_session() -> Picture | None:
         else:
             picture = Picture(chosen, photograph)
     if picture is None and samples:
-        name = next(iter(samples))
+        name = _first(checkpoint, list(samples))
         photograph = services.sample(name)
         picture = Picture(name, photograph) if photograph is not None else None
     items = []

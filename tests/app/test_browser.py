@@ -4,12 +4,12 @@ import base64
 import io
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import headscope as hs
 import numpy as np
 import pytest
+from headscope.app import running
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
@@ -378,10 +378,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study_server(
-    study: Path, chrome: str, serving: Callable[..., AbstractContextManager[str]]
-) -> Iterator[str]:
-    with serving("--study", str(study)) as address:
+def study_server(study: Path, chrome: str) -> Iterator[str]:
+    with running.serving("--study", str(study)) as address:
         yield address
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
 from headscope.app.selection import Selection
 
 FULL = Selection(

@@ -1,0 +1,61 @@
+"""Makes docs/pictures/*.png from the running app, in light and dark.
+
+    python docs/make_pictures.py
+
+The same machine makes the same bytes again.
+"""
+
+import io
+import sys
+from pathlib import Path
+from urllib.parse import urlencode
+
+from headscope.app import running
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+PICTURES = Path(__file__).parent / "pictures"
+VIEWS = {
+    "page": {"checkpoint": "demo/supervised", "image": "scene-8"},
+    "patch": {"checkpoint": "demo/supervised", "image": "scene-8", "token": "79"},
+}
+"""Addresses, by the name of the picture."""
+
+
+def picture(browser: Browser, address: str, *, scheme: str) -> bytes:
+    """The page at an address as a PNG, twice as sharp as a plain screen."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, device_scale_factor=2, color_scheme=scheme
+    )
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector('.hs-root[data-state="complete"]', timeout=120_000)
+    page.wait_for_selector('[data-plot="profile"] .bars path')
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    page.wait_for_timeout(1500)  # Streamlit fades its own parts in
+    png = page.screenshot(animations="disabled", caret="hide")
+    context.close()
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def main() -> None:
+    browser_path = running.find_browser()
+    if browser_path is None:
+        sys.exit(running.NO_BROWSER)
+    PICTURES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright, running.serving() as address:
+        browser = playwright.chromium.launch(
+            executable_path=browser_path, args=list(running.BROWSER_OPTIONS)
+        )
+        for name, query in VIEWS.items():
+            for scheme in ("light", "dark"):
+                path = PICTURES / f"{name}-{scheme}.png"
+                path.write_bytes(picture(browser, f"{address}/?{urlencode(query)}", scheme=scheme))
+                print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
