@@ -88,12 +88,12 @@ class Atlas {
     const values = state.valuesOf(metric);
     const range = metric ? state.range(metric) : null;
     const [low, high] = range ?? [0, 0];
-    const shown = (value) => inRange(value, low, high);
-    setText(this.low, range ? shown(low) : "");
-    setText(this.high, range ? shown(high) : "");
+    const { times, write } = ruler(low, high);
+    setText(this.unit, metric ? times + metric.unit : "");
+    setText(this.low, range ? write(low) : "");
+    setText(this.high, range ? write(high) : "");
     this.zero.hidden = !(low < 0 && high > 0);
     this.zero.style.left = `${(100 * -low) / (high - low || 1)}%`;
-    setText(this.unit, metric ? metric.unit : "");
     setText(this.about, metric ? metric.description : "");
     this.about.title = metric ? metric.description : "";
     this.bar.style.backgroundImage = gradient(state.data.palette.numbers);
@@ -110,9 +110,9 @@ class Atlas {
         cell.style.background = `rgb(${colour.join()})`;
         cell.style.color = inkOn(colour);
       }
-      setText(cell, this.columns > 8 || value === null ? "" : shown(value));
+      setText(cell, this.columns > 8 || value === null ? "" : write(value));
       cell.setAttribute("aria-selected", String(chosen));
-      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? "no value" : `${shown(value)} ${metric.unit}`}`);
+      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? "no value" : `${write(value)} ${times}${metric.unit}`}`);
       cell.tabIndex = chosen ? 0 : -1;
     }));
   }

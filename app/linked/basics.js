@@ -18,14 +18,29 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** A number that can be compared with others between `low` and `high`: three digits of the range. */
-function inRange(value, low, high) {
-  if (value === null || value === undefined) return "–";
-  const spread = Math.max(high - low, Math.abs(high) / 1000) || 1;
-  const decimals = Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(spread))));
-  const text = Math.abs(value).toFixed(decimals);
-  if (Number(text) === 0) return value === 0 ? "0" : "≈ 0";
-  return (value < 0 ? "−" : "") + text;
+const SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+
+/**
+ * How to write numbers between `low` and `high` so that they can be compared: all with the same
+ * decimals (a hundredth of the range can be told apart), small ones in a power of ten of their own.
+ */
+function ruler(low, high) {
+  const largest = Math.max(Math.abs(low), Math.abs(high));
+  const power = largest > 0 && largest < 1e-3 ? Math.floor(Math.log10(largest)) : 0;
+  const scale = 10 ** -power;
+  const spread = (high - low || largest || 1) * scale;
+  const decimals = Math.max(0, Math.min(6, Math.ceil(2 - Math.log10(spread))));
+  const exponent = String(-power).replace(/\d/g, (digit) => SUPERSCRIPT[digit]);
+  return {
+    /** Stands before the unit. */
+    times: power ? `× 10⁻${exponent} ` : "",
+    write(value) {
+      if (value === null || value === undefined) return "–";
+      const text = Math.abs(value * scale).toFixed(decimals);
+      if (Number(text) === 0) return value === 0 ? "0" : "≈ 0";
+      return (value < 0 ? "−" : "") + text;
+    },
+  };
 }
 
 /** A number with three significant digits; an en dash where there is none. */

@@ -103,8 +103,9 @@ class Card {
       const value = state.valuesOf(metric)[layer][head] ?? null;
       const range = state.range(metric);
       const mass = metric.mass ? metric.mass[state.scope][layer][head] : null;
-      setText(row.querySelector(".hs-value"), range ? inRange(value, ...range) : "–");
-      setText(row.querySelector(".hs-unit"), metric.unit + (mass === null ? "" : `, on ${percent(mass)} of the attention`));
+      const { times, write } = ruler(...(range ?? [0, 0]));
+      setText(row.querySelector(".hs-value"), write(value));
+      setText(row.querySelector(".hs-unit"), times + metric.unit + (mass === null ? "" : `, on ${percent(mass)} of the attention`));
       const at = range && value !== null && range[1] > range[0] ? (value - range[0]) / (range[1] - range[0]) : null;
       row.querySelector("i").style.left = at === null ? "-9em" : `${100 * at}%`;
       row.setAttribute("aria-pressed", String(metric === state.metric));

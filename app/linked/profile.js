@@ -79,7 +79,7 @@ class Profile {
     const { theme } = this.app;
     const { muted } = theme;
     const family = getComputedStyle(this.plot).fontFamily;
-    const share = prefix.length ? Math.min(0.34, Math.max(0.1, prefix.length / (prefix.length + hops.length))) : 0;
+    const share = prefix.length ? 0.03 + 0.08 * prefix.length : 0;
     const unit = "%{y:.2~%}";
     const traces = [
       { type: "bar", x: prefix.map(({ name }) => name), y: prefix.map(({ value }) => value), marker: { color: theme.prefix }, hovertemplate: `%{x}: ${unit}<extra></extra>` },
@@ -91,7 +91,7 @@ class Profile {
       margin: { l: 46, r: 4, t: 6, b: 34 }, bargap: 0.25, showlegend: false, height: this.plot.clientHeight, width: this.plot.clientWidth,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: family, size: 11, color: theme.ink },
-      xaxis: { ...axis, domain: [0, Math.max(0.001, share - 0.03)], type: "category", title: { ...axis.title, text: prefix.length ? "prefix" : "" } },
+      xaxis: { ...axis, domain: [0, Math.max(0.001, share - 0.03)], type: "category", tickangle: 0, title: { ...axis.title, text: prefix.length ? "prefix" : "" } },
       xaxis2: { ...axis, domain: [share, 1], type: "linear", dtick: Math.ceil(hops.length / 16), range: [-0.6, hops.length - 0.4], title: { ...axis.title, text: "hop (patches)" } },
       yaxis: { ...axis, showgrid: true, gridcolor: theme.line, rangemode: "tozero", tickformat: ".2~%", nticks: 5, title: { ...axis.title, text: summing ? "share of attention" : "share per token" } },
       hoverlabel: { font: { family: family, size: 12 } },

@@ -282,6 +282,21 @@ def test_the_target_can_be_chosen(page: Page, server: str) -> None:
     complete(page, SCENE)
 
 
+def test_the_page_lives_while_heads_are_measured_and_cancel_stops_it(
+    page: Page, server: str
+) -> None:
+    page.goto(f"{server}/?checkpoint=vit_small_patch16_224&weights=random&image=coffee")
+    expect(page.locator(".hs-predictions > *")).to_have_count(5)
+    page.get_by_role("button", name="Cancel").wait_for()
+    cell(page, 11, 5).click()
+    expect(text(page, "range")).to_contain_text("%")
+    expect(page.locator(".hs-root")).to_have_attribute("data-state", "waiting")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("The measurement was cancelled.")).to_be_visible()
+    expect(text(page, "head")).to_have_text("Layer 11, head 5")
+    expect(text(page, "numbers")).to_have_text("Not measured")
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
