@@ -60,6 +60,7 @@ class Atlas {
     this.grid.style.setProperty("--columns", columns);
     this.grid.style.setProperty("--rows", nHeads.length);
     this.grid.classList.toggle("hs-dense", columns > 8);
+    this.node.classList.toggle("hs-bare", nHeads.length === 0);
     this.cells = nHeads.map((heads, layer) => Array.from({ length: heads }, (_, head) => element("button", {
       type: "button", role: "gridcell", class: "hs-cell", tabindex: "-1",
       "data-layer": String(layer), "data-head": String(head),

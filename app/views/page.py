@@ -98,7 +98,8 @@ class _Sidebar:
         picture = pictures.of_session(self.choice.source.name if self.choice.source else "")
         if checkpoint is None or picture is None:
             progress.show(self.pending, None)
-            scene = heads.Scene(waiting="Loading…" if self.pending else "Choose a checkpoint.")
+            waiting = "Loading…" if self.pending else "There is no checkpoint."
+            scene = heads.Scene(waiting=waiting)
             return scene, None, self.said
         look: services.Look | None = self._result(
             services.look(checkpoint, checkpoint.crop(picture.photograph))

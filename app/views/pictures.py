@@ -73,9 +73,7 @@ def of_session(checkpoint: str) -> Picture | None:
     """The chosen sample or uploaded picture, with the place to upload."""
     samples = services.samples()
     uploads: list[str] = st.session_state.setdefault("uploads", [])
-    files = st.container()
-    with files:
-        _take_uploads(uploads)
+    _uploader()
     chosen = selection.current().image
     picture = None
     if chosen is not None and chosen.startswith(UPLOAD):
@@ -130,36 +128,40 @@ def _gallery(items: list[dict[str, str]], chosen: str) -> None:
     GALLERY(key="gallery", data={"items": items, "chosen": chosen}, on_picture_change=take)
 
 
-def _take_uploads(uploads: list[str]) -> None:
-    """The uploader; what it cannot read gets a sentence, the rest stays."""
-    from ... import HeadscopeError
-
-    files = st.file_uploader(
+def _uploader() -> None:
+    """The place to upload; what could not be read has a sentence there until the next upload."""
+    key = f"files {st.session_state.setdefault('upload_round', 0)}"
+    st.file_uploader(
         "Upload pictures",
         accept_multiple_files=True,
         type=SUFFIXES,
-        key="files",
+        key=key,
         label_visibility="collapsed",
+        on_change=_take_uploads,
+        args=(key,),
     )
-    seen: dict[str, str | None] = st.session_state.setdefault("seen_files", {})
-    newest = None
-    for file in files:
-        if file.file_id not in seen:
-            try:
-                if file.size > LARGEST:
-                    raise HeadscopeError(
-                        f"{file.name} has {file.size:,} bytes; at most {LARGEST:,} are taken."
-                    )
-                photograph = services.keep_upload(file.getvalue(), file.name)
-            except HeadscopeError as error:
-                seen[file.file_id] = str(error)
-            else:
-                seen[file.file_id] = None
-                newest = photograph.digest
-                if newest not in uploads:
-                    uploads.insert(0, newest)
-        sentence = seen[file.file_id]
-        if sentence is not None:
-            st.error(sentence)
-    if newest is not None:
-        selection.change(image=UPLOAD + newest, target=None)
+    for sentence in st.session_state.get("upload_errors", ()):
+        st.error(sentence)
+
+
+def _take_uploads(key: str) -> None:
+    """Keep what was uploaded and look at the last of it; the uploader is empty again after it."""
+    from ... import HeadscopeError
+
+    errors: list[str] = []
+    uploads: list[str] = st.session_state["uploads"]
+    for file in st.session_state[key]:
+        try:
+            if file.size > LARGEST:
+                raise HeadscopeError(
+                    f"{file.name} has {file.size:,} bytes; at most {LARGEST:,} are taken."
+                )
+            digest = services.keep_upload(file.getvalue(), file.name).digest
+        except HeadscopeError as error:
+            errors.append(str(error))
+            continue
+        if digest not in uploads:
+            uploads.insert(0, digest)
+        selection.change(image=UPLOAD + digest, target=None)
+    st.session_state["upload_errors"] = errors
+    st.session_state["upload_round"] += 1

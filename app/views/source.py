@@ -146,18 +146,30 @@ def _describe(checkpoint: "Checkpoint") -> None:
         f"<dt>{key}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items()
     )
     st.html(f'<dl class="hs-facts">{lines}</dl>')
-    st.caption(checkpoint.report.summary)
-    st.dataframe(
-        [
-            {
-                "layer": row["layer"],
-                "module": row["module"],
-                "heads": row["n_heads"],
-                "parity": None if row["parity"] is None else f"{row['parity']:.0e}",
-                "status": row["reason"] or row["status"],
-            }
-            for row in checkpoint.report.rows
-        ],
-        hide_index=True,
-        height=180,
+    rows = "".join(_row(**row) for row in checkpoint.report.rows)
+    st.html(
+        f"<p class='hs-small'>{html.escape(checkpoint.report.summary)}</p>"
+        "<div class='hs-report'><table><tr><th>layer</th><th>module</th><th>heads</th>"
+        f"<th>parity</th></tr>{rows}</table></div>"
     )
+
+
+def _row(
+    *,
+    layer: int | None,
+    module: str,
+    n_heads: int,
+    parity: float | None,
+    reason: str,
+    **_: Any,
+) -> str:
+    """One attention module of the capture report."""
+    cells = (
+        "–" if layer is None else layer,
+        module,
+        n_heads or "–",
+        "" if parity is None else f"{parity:.0e}",
+    )
+    row = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+    refused = f"<tr><td></td><td colspan='3'>{html.escape(reason)}</td></tr>" if reason else ""
+    return f"<tr>{row}</tr>{refused}"
