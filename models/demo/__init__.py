@@ -1,0 +1,1 @@
+"""The embedded demo checkpoints: the scenes they know and the training that made them."""
