@@ -1,36 +1,9 @@
-"""headscope: what every attention head of a vision transformer does, and whether it matters."""
+"""headscope: what every attention head of a vision transformer does, and whether it matters.
 
-from .analysis.analyze import Progress, analyze
-from .analysis.maps import AttentionMaps, attention_maps
-from .analysis.study import Study, open_study
-from .models.ablation import ablate
-from .models.capture import CaptureReport, LayerAttention, capture
-from .models.checkpoint import Checkpoint, Preprocessing
-from .models.errors import HeadscopeError
-from .models.images import Photograph, find_images, read_image
-from .models.layout import TokenLayout
-from .models.loading import known_checkpoints, load
-from .models.samples import sample_images
+The public API stands in `__init__.pyi`; a name is imported when it is first used, so that
+`headscope --help` does not wait for torch.
+"""
 
-__all__ = [
-    "AttentionMaps",
-    "CaptureReport",
-    "Checkpoint",
-    "HeadscopeError",
-    "LayerAttention",
-    "Photograph",
-    "Preprocessing",
-    "Progress",
-    "Study",
-    "TokenLayout",
-    "ablate",
-    "analyze",
-    "attention_maps",
-    "capture",
-    "find_images",
-    "known_checkpoints",
-    "load",
-    "open_study",
-    "read_image",
-    "sample_images",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,6 +21,7 @@ from .study import Study
 from .writer import N_RANKED, StudyWriter
 
 ABLATION = "zero"
+Image = ImageSource | Photograph
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Progress:
 
 def analyze(
     checkpoint: Checkpoint,
-    images: Iterable[ImageSource | Photograph],
+    images: Iterable[Image],
     *,
     target: int | str | None = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
+    on_unreadable: Callable[[Image, HeadscopeError], None] | None = None,
 ) -> Study:
     """Head importance and attention metrics of a checkpoint on a set of images.
 
@@ -57,12 +59,14 @@ def analyze(
         seed: recorded for what draws at random (nothing does yet with zero ablation).
         progress: told after each layer; whatever it raises stops the analysis, and the study keeps
             the images that are done.
+        on_unreadable: told of each image that cannot be read, before anything is computed; unless
+            it raises, the image is left out. None: the first one ends the analysis.
 
     Raises:
         HeadscopeError: an image or the target is not there, or `out` cannot be used.
     """
-    sources = _sources(images)
     wanted = None if target is None else checkpoint.class_index(target)
+    sources = _sources(list(images), progress, on_unreadable)
     importance, attention = importance_metrics(checkpoint), attention_metrics()
     writer = StudyWriter.open(
         out,
@@ -162,11 +166,27 @@ class _Source:
         return photograph
 
 
-def _sources(images: Iterable[ImageSource | Photograph]) -> list[_Source]:
+def _sources(
+    images: Sequence[Image],
+    progress: Callable[[Progress], None] | None,
+    on_unreadable: Callable[[Image, HeadscopeError], None] | None,
+) -> list[_Source]:
     """Every image, read once to see that it can be read, under a name of its own."""
+    if not images:
+        raise HeadscopeError("There is no image to analyse; name at least one.")
     sources: dict[str, _Source] = {}
+    unreadable: list[HeadscopeError] = []
     for image in images:
-        photograph = image if isinstance(image, Photograph) else read_image(image)
+        if progress is not None:
+            progress(Progress(0, len(images), "checking the images"))
+        try:
+            photograph = image if isinstance(image, Photograph) else read_image(image)
+        except HeadscopeError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(image, error)
+            unreadable.append(error)
+            continue
         path = "" if photograph.path is None else str(photograph.path)
         again = path and not isinstance(image, Photograph)
         name, number = photograph.name, 2
@@ -174,7 +194,9 @@ def _sources(images: Iterable[ImageSource | Photograph]) -> list[_Source]:
             name, number = f"{photograph.name} ({number})", number + 1
         sources[name] = _Source(name, photograph.digest, path, None if again else photograph)
     if not sources:
-        raise HeadscopeError("There are no images to analyse; name at least one.")
+        raise HeadscopeError(
+            f"None of {len(images)} images can be read. The first: {unreadable[0]}"
+        )
     return list(sources.values())
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..models.ablation import ablation
 from ..models.checkpoint import Checkpoint
 from ..models.layout import TokenLayout
+from ..models.registry import Registry
 from ..models.replay import Replay
 
 ELEMENTS_AT_ONCE = 16 * 197 * 768
@@ -55,7 +56,7 @@ class ImportanceMetric:
     compute: Compute
 
 
-_METRICS: dict[str, ImportanceMetric] = {}
+_METRICS = Registry[ImportanceMetric]("importance metrics")
 
 
 def importance_metric(
@@ -64,12 +65,8 @@ def importance_metric(
     """Register a function of `Outputs` to `head image`; its docstring is the description."""
 
     def register(function: Compute) -> Compute:
-        if function.__name__ in _METRICS:
-            raise ValueError(f"there are two importance metrics called {function.__name__!r}")
-        description = " ".join((function.__doc__ or "").split())
-        _METRICS[function.__name__] = ImportanceMetric(
-            function.__name__, long_name, units, description, applies, function
-        )
+        name, description = function.__name__, " ".join((function.__doc__ or "").split())
+        _METRICS.add(name, ImportanceMetric(name, long_name, units, description, applies, function))
         return function
 
     return register
@@ -77,7 +74,7 @@ def importance_metric(
 
 def importance_metrics(checkpoint: Checkpoint) -> dict[str, ImportanceMetric]:
     """The metrics that apply to a checkpoint, by name."""
-    return {name: metric for name, metric in _METRICS.items() if metric.applies(checkpoint)}
+    return {name: metric for name, metric in _METRICS.all.items() if metric.applies(checkpoint)}
 
 
 def _has_classes(checkpoint: Checkpoint) -> bool:

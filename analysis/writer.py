@@ -190,27 +190,17 @@ class StudyWriter:
                 long_name="Their probabilities",
                 units="probability",
             )
-        for metric in importance.values():
+        per_head = [(metric, ("ablation", "layer", "head")) for metric in importance.values()]
+        per_head += [(metric, ("layer", "head", *metric.dims)) for metric in attention.values()]
+        for metric, dims in per_head:
             variable(
                 metric.name,
-                ("ablation", "layer", "head"),
+                dims,
                 "float32",
                 np.nan,
                 long_name=metric.long_name,
                 units=metric.units,
                 description=metric.description,
-                role="importance",
-            )
-        for metric in attention.values():
-            variable(
-                metric.name,
-                ("layer", "head", *metric.dims),
-                "float32",
-                np.nan,
-                long_name=metric.long_name,
-                units=metric.units,
-                description=metric.description,
-                role="attention",
             )
         return names
 

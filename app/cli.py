@@ -37,6 +37,7 @@ only, unless --host says otherwise.
 
 _ANALYZE = """\
 examples:
+  headscope analyze sample/astronaut sample/scene-8 --model demo/supervised --out samples.zarr
   headscope analyze cat.jpg dog.jpg --model vit_base_patch16_224 --out pets.zarr
   headscope analyze photos/ 'more/**/*.png' --model demo/supervised --out all.zarr
   headscope analyze photos/ --model finetuned.safetensors --arch vit_small_patch16_224 \\
@@ -165,7 +166,12 @@ def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _command(commands, "analyze", "compute a study of images and save it", _ANALYZE)
-    parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders or globs")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="files, folders, globs, or samples such as sample/astronaut",
+    )
     parser.add_argument("--model", required=True, metavar="M", help=_MODEL)
     parser.add_argument(
         "--out",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..models.errors import HeadscopeError
-from ..models.images import find_images, read_image
+from ..models.images import find_images
+from ..models.samples import SAMPLE, sample_image
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -31,12 +32,19 @@ def analyze(options: argparse.Namespace) -> None:
 
     A KeyboardInterrupt says what is kept; so does that of `train_demo`.
     """
-    paths = find_images(options.images)
+    samples = [name for name in options.images if name.startswith(SAMPLE)]
+    files = [pattern for pattern in options.images if not pattern.startswith(SAMPLE)]
+    images = [*map(sample_image, samples), *find_images(files)]
     _check_writable(options.out)
     checkpoint = _load(options)
     if options.target is not None:
         checkpoint.class_index(options.target)
-    images, skipped = _readable(paths, named={Path(pattern) for pattern in options.images})
+    skipped: list[HeadscopeError] = []
+
+    def skip(image: object, error: HeadscopeError) -> None:
+        if image in map(Path, files):  # it was asked for by its name
+            raise error
+        skipped.append(error)
 
     from ..analysis.analyze import analyze as compute
 
@@ -56,11 +64,12 @@ def analyze(options: argparse.Namespace) -> None:
                 out=options.out,
                 seed=options.seed,
                 batch_size=options.batch_size,
+                on_unreadable=skip,
             )
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(_what_is_kept(options.out)) from stop
-    for reason in skipped:
-        print(f"headscope: skipped: {reason}", file=sys.stderr)
+    for error in skipped:
+        print(f"headscope: skipped: {error}", file=sys.stderr)
     print(_most_important(study))
     print(f"\nSaved as {options.out}. To look at it:\n  headscope app --study {options.out}")
 
@@ -124,26 +133,6 @@ def _load(options: argparse.Namespace) -> "Checkpoint":
         image_size=options.image_size,
         device=getattr(options, "device", "cpu"),
     )
-
-
-def _readable(paths: Sequence[Path], *, named: set[Path]) -> tuple[list[Path], list[str]]:
-    """The images that can be decoded, and why the others cannot; a named one must."""
-    readable: list[Path] = []
-    skipped: list[str] = []
-    with Bar(total=len(paths), unit="images") as bar:
-        for done, path in enumerate(paths):
-            bar.show(done, "checking the images")
-            try:
-                read_image(path, name=str(path))
-            except HeadscopeError as error:
-                if path in named:
-                    raise
-                skipped.append(str(error))
-            else:
-                readable.append(path)
-    if not readable:
-        raise HeadscopeError(f"None of {len(paths)} images can be read. The first: {skipped[0]}")
-    return readable, skipped
 
 
 def _check_writable(out: Path) -> None:

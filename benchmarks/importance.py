@@ -11,10 +11,11 @@ import argparse
 import statistics
 import time
 
-import headscope as hs
 import numpy as np
 import timm
 import torch
+
+import headscope as hs
 from headscope.analysis.importance import head_importance, importance_metrics
 from headscope.models.replay import Replay
 

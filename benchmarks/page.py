@@ -14,8 +14,9 @@ import sys
 import time
 from urllib.parse import urlencode
 
-from headscope.app import running
 from playwright.sync_api import Page, sync_playwright
+
+from headscope.app import running
 
 # Two frames: the first callback runs before the redraw is painted, the second after it.
 WATCH = """() => {

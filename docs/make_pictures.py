@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
-from headscope.app import running
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
+
+from headscope.app import running
 
 PICTURES = Path(__file__).parent / "pictures"
 VIEWS = {

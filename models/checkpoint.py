@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 from .capture import CaptureReport, read
 from .errors import HeadscopeError
 from .families import Family, family_of
-from .images import ImageSource, Photograph, read_image
+from .images import IMAGE_TYPES, ImageSource, Photograph, read_image
 from .interception import Site
 from .layout import TokenLayout
 
-Images = Tensor | Photograph | str | Path | Iterable[ImageSource | Photograph]
-"""A batch ready for the model, one photograph or path, or several images of any source."""
+Images = Tensor | Photograph | ImageSource | Iterable[ImageSource | Photograph]
+"""A batch ready for the model, one image, or several."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class Checkpoint:
         """The model's input for images of any source; a float tensor is taken as it is."""
         if isinstance(images, Tensor):
             return images.to(_weight(self.model))
-        many = [images] if isinstance(images, str | Path | Photograph) else images
+        many = [images] if isinstance(images, (Photograph, *IMAGE_TYPES)) else images
         photographs = [
             image if isinstance(image, Photograph) else read_image(image) for image in many
         ]

@@ -30,6 +30,8 @@ class BinaryFile(Protocol):
 
 ImageSource = str | Path | bytes | bytearray | BinaryFile | Image.Image | NDArray[Any]
 """What `read_image` takes; a `str` is a path."""
+IMAGE_TYPES = (str, Path, bytes, bytearray, BinaryFile, Image.Image, np.ndarray)
+"""The same for `isinstance`: most of them could be iterated over, and mean one image."""
 
 
 @dataclass(frozen=True, eq=False)

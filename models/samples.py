@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from .errors import HeadscopeError
 from .images import ImageSource, Photograph, read_image
 
 
@@ -29,6 +30,10 @@ _PHOTOGRAPHS = {
 
 _SCENES = (0, 8, 9, 14, 16, 21)
 """Held-out scenes: one of each kind of target, three on each side of the star."""
+
+
+SAMPLE = "sample/"
+"""What the name of a sample begins with where files are named too."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,15 @@ def _scene(seed: int) -> Sample:
         credit="drawn by headscope over photographs of scikit-image",
         _source=lambda: scene(seed).image,
     )
+
+
+def sample_image(name: str) -> Photograph:
+    """A sample by its name, with or without `sample/`.
+
+    Raises:
+        HeadscopeError: there is none of that name.
+    """
+    samples = sample_images()
+    if (short := name.removeprefix(SAMPLE)) not in samples:
+        raise HeadscopeError(f"There is no sample {short!r}; there are: {', '.join(samples)}.")
+    return samples[short].read()

@@ -1,11 +1,12 @@
 """Checkpoints that several tests look at."""
 
-import headscope as hs
 import numpy as np
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+
+import headscope as hs
 
 GRID, PATCH_PX = 4, 8
 SINK_PATCH = 5

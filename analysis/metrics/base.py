@@ -1,14 +1,12 @@
 """What a per-head attention metric is, and the registry of them."""
 
-import importlib
-import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from torch import Tensor
 
 from ...models.capture import LayerAttention
+from ...models.registry import Registry
 
 Compute = Callable[[LayerAttention], Tensor]
 
@@ -28,7 +26,7 @@ class AttentionMetric:
     """`LayerAttention` to a tensor `image head *dims`."""
 
 
-_METRICS: dict[str, AttentionMetric] = {}
+_METRICS = Registry[AttentionMetric]("attention metrics", folder=__package__)
 
 
 def attention_metric(
@@ -37,25 +35,13 @@ def attention_metric(
     """Register a function as the metric of its name; its docstring is the description."""
 
     def register(function: Compute) -> Compute:
-        if function.__name__ in _METRICS:
-            raise ValueError(f"there are two attention metrics called {function.__name__!r}")
-        description = " ".join((function.__doc__ or "").split())
-        _METRICS[function.__name__] = AttentionMetric(
-            function.__name__, dims, long_name, units, description, function
-        )
+        name, description = function.__name__, " ".join((function.__doc__ or "").split())
+        _METRICS.add(name, AttentionMetric(name, dims, long_name, units, description, function))
         return function
 
     return register
 
 
-@cache
-def _load_all() -> None:
-    package = __name__.rpartition(".")[0]
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
-
-
-def attention_metrics() -> dict[str, AttentionMetric]:
+def attention_metrics() -> Mapping[str, AttentionMetric]:
     """Every registered metric by name."""
-    _load_all()
-    return dict(sorted(_METRICS.items()))
+    return _METRICS.all

@@ -1,10 +1,7 @@
 """What headscope must know of a family beyond what capture sees, and the registry of families."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from typing import ClassVar, cast
 
 import torch
@@ -13,8 +10,9 @@ from torch import Tensor, nn
 
 from ..errors import HeadscopeError
 from ..layout import TokenLayout
+from ..registry import Registry
 
-_FAMILIES: dict[str, type["Family"]] = {}
+_FAMILIES: "Registry[type[Family]]" = Registry("families for the module", folder=__package__)
 
 
 class Family(ABC):
@@ -28,9 +26,7 @@ class Family(ABC):
 
     def __init_subclass__(cls) -> None:
         for module in cls.modules:
-            if module in _FAMILIES:
-                raise ValueError(f"{module} is claimed by {_FAMILIES[module]} and by {cls}")
-            _FAMILIES[module] = cls
+            _FAMILIES.add(module, cls)
 
     @abstractmethod
     def layout(self, model: nn.Module, image_size: tuple[int, int]) -> TokenLayout:
@@ -76,17 +72,9 @@ class Family(ABC):
         return None
 
 
-@cache
-def _load_all() -> None:
-    package = __name__.rpartition(".")[0]
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
-
-
 def readable_modules() -> tuple[str, ...]:
     """Modules whose models can be read."""
-    _load_all()
-    return tuple(sorted(_FAMILIES))
+    return tuple(sorted(_FAMILIES.all))
 
 
 def family_of(model: nn.Module) -> Family:
@@ -95,15 +83,14 @@ def family_of(model: nn.Module) -> Family:
     Raises:
         HeadscopeError: no family claims the module that defines the model's class.
     """
-    _load_all()
     module = type(model).__module__
-    if module not in _FAMILIES:
+    if module not in _FAMILIES.all:
         short = ", ".join(name.rpartition(".")[2] for name in readable_modules())
         raise HeadscopeError(
             f"{type(model).__name__} (of {module}) cannot be read yet: its attention is not one "
             f"map from all tokens to all tokens. Families that can be read: {short}."
         )
-    return _FAMILIES[module]()
+    return _FAMILIES.all[module]()
 
 
 def parameter_of(model: nn.Module, name: str) -> torch.Tensor | None:

@@ -2,10 +2,11 @@
 
 import math
 
-import headscope as hs
 import numpy as np
 import pytest
 import torch
+
+import headscope as hs
 from headscope.analysis.importance import head_importance, importance_metrics
 from headscope.models.replay import Replay
 

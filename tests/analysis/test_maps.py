@@ -1,8 +1,9 @@
 """Attention maps in bytes."""
 
-import headscope as hs
 import numpy as np
 import pytest
+
+import headscope as hs
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,11 @@
 
 import math
 
-import headscope as hs
 import numpy as np
 import pytest
 import torch
+
+import headscope as hs
 from headscope.analysis.metrics import attention_metrics
 from headscope.models.capture import watch
 

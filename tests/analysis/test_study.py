@@ -3,12 +3,13 @@
 import json
 import shutil
 
-import headscope as hs
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 from PIL import Image
+
+import headscope as hs
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +89,11 @@ def test_an_interrupted_study_opens_and_the_same_call_goes_on(small, photographs
         target=7,
         out=out,
         batch_size=2,
-        progress=lambda p: told.append((p.done, p.total)),
+        progress=lambda p: told.append((p.done, p.total, p.text)),
     )
-    assert told[0] == (2, 5)
-    assert told[-1] == (5, 5)
+    assert told[0] == (0, 5, "checking the images")
+    assert told[5] == (2, 5, "photo 2 and 1 more")
+    assert told[-1] == (5, 5, "photo 4")
     for name, variable in study.data.data_vars.items():
         # The last batch has another size than in the whole run: float32 sums in another order.
         np.testing.assert_allclose(done.data[name], variable, rtol=1e-4, atol=1e-6, err_msg=name)
@@ -184,7 +186,7 @@ def test_what_is_no_study_gets_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("images", "options", "sentence"),
     [
-        ([], {}, "no images"),
+        ([], {}, "no image to analyse"),
         (["there/is/none.png"], {}, "none.png"),
         ([np.zeros((9, 9, 3), np.uint8)], {"target": "unicorn"}, "no class 'unicorn'"),
     ],
@@ -197,8 +199,8 @@ def test_wrong_input_gets_a_sentence(small, images, options, sentence):
 def test_an_output_that_cannot_be_written_is_said_before_computing(small, photographs, tmp_path):
     (tmp_path / "file").write_text("in the way")
 
-    def never(_progress):
-        raise AssertionError("it computed")
+    def never(progress):
+        assert progress.text == "checking the images", "it computed"
 
     with pytest.raises(hs.HeadscopeError, match=r"cannot be written|exists|not a study"):
         hs.analyze(small, photographs, out=tmp_path / "file" / "x.zarr", progress=never)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from headscope.app import running
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from headscope.app import running
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import headscope as hs
 import numpy as np
 import pytest
-from headscope.app import running
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
+
+import headscope as hs
+from headscope.app import running
 
 pytestmark = pytest.mark.browser
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from headscope.analysis.study import open_study
 from headscope.app import commands, progress
 from headscope.app.cli import main
 from headscope.models.demo import train
 from headscope.models.demo.recipes import Phase
-from PIL import Image
 
 TINY = ["--model", "test_vit", "--no-pretrained", "--image-size", "64"]
 COMMAND = [sys.executable, "-c", "import sys; from headscope.app.cli import main; sys.exit(main())"]

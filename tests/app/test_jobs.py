@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from headscope.app.jobs import Job, Jobs
 from headscope.app.shelf import Shelf
 

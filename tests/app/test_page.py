@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import headscope as hs
 import pytest
 import zarr
-from headscope.app import services
 from streamlit.testing.v1 import AppTest
+
+import headscope as hs
+from headscope.app import services
 
 MAIN = Path(services.__file__).with_name("main.py")
 PATIENCE = 60

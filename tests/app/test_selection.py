@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from headscope.app.selection import Selection
 
 FULL = Selection(

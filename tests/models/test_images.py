@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from headscope.models import images
 from headscope.models.errors import HeadscopeError
 from headscope.models.images import find_images, read_image
-from PIL import Image
 
 
 def encoded(image: Image.Image, format: str, **options) -> bytes:

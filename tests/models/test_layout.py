@@ -1,8 +1,9 @@
 """Token layout: where each token is."""
 
-import headscope as hs
 import numpy as np
 import pytest
+
+import headscope as hs
 
 LAYOUT = hs.TokenLayout(("class", "register", "register", *["patch"] * 6), (2, 3), (10, 20))
 

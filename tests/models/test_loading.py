@@ -4,11 +4,12 @@ import argparse
 import json
 import pickle
 
-import headscope as hs
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+
+import headscope as hs
 
 SMALL = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 4}
 ARCHITECTURE = "vit_tiny_patch16_224"

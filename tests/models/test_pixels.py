@@ -8,10 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from headscope.models import pixels
 from headscope.models.errors import HeadscopeError
 from headscope.models.images import read_image
-from PIL import Image
 
 
 def encoded(image: Image.Image, format: str, **options) -> bytes:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from headscope.models.demo.scenes import HELD_OUT, KINDS, scene
 from headscope.models.images import read_image
 from headscope.models.samples import sample_images

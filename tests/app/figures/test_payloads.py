@@ -8,8 +8,9 @@ import struct
 import numpy as np
 import pytest
 import xarray as xr
-from headscope.app.figures import atlas, encode, maps, predictions, profile
 from PIL import Image
+
+from headscope.app.figures import atlas, encode, maps, predictions, profile
 
 N_HEADS = (2, 1)
 NAN = np.nan
