@@ -30,8 +30,10 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[str]:
+def serving(*arguments: str, prepare: str = "") -> Iterator[str]:
     """The address of `headscope app`, on a free port, until the block ends.
+
+    `prepare` is Python that the new process runs first.
 
     Raises:
         RuntimeError: it did not start; with what it said.
@@ -41,7 +43,16 @@ def serving(*arguments: str) -> Iterator[str]:
         port = probe.getsockname()[1]
     main = "import sys; from headscope.app.cli import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", main, "app", "--no-browser", "--port", str(port), *arguments],
+        [
+            sys.executable,
+            "-c",
+            f"{prepare}\n{main}",
+            "app",
+            "--no-browser",
+            "--port",
+            str(port),
+            *arguments,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -18,14 +18,13 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from .figures import encode
 from .jobs import Job, Jobs
+from .serve import STUDY
 from .shelf import Shelf
 
 if TYPE_CHECKING:  # both import torch; the page shows its frame first
     from .. import AttentionMaps, Checkpoint, Photograph, Study
     from ..models.samples import Sample
 
-STUDY_VARIABLE = "HEADSCOPE_STUDY"
-"""Environment variable with the path of the study that the page opens."""
 UPLOAD_BYTES = 400_000_000
 """Decoded pixels of uploaded pictures that the server keeps, for all sessions together."""
 CHECKPOINTS = 3
@@ -222,7 +221,7 @@ def retry(job: Job[Any]) -> None:
 
 def study_path() -> Path | None:
     """The study that the page was opened with."""
-    given = os.environ.get(STUDY_VARIABLE)
+    given = os.environ.get(STUDY)
     return Path(given) if given else None
 
 
