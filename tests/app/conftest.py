@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from headscope.app import running
 
@@ -32,6 +32,8 @@ def browser(chrome: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=chrome, args=list(running.BROWSER_OPTIONS)
         )
+        # A slow machine computes a study in tens of seconds; a page that is right does not wait.
+        expect.set_options(timeout=60_000)
         yield browser
         browser.close()
 
