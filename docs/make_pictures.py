@@ -17,8 +17,8 @@ from headscope.app import running
 
 PICTURES = Path(__file__).parent / "pictures"
 VIEWS = {
-    "page": {"checkpoint": "demo/supervised", "image": "scene-8"},
-    "patch": {"checkpoint": "demo/supervised", "image": "scene-8", "token": "79"},
+    "page": {"checkpoint": "demo/supervised", "image": "scene-9"},
+    "patch": {"checkpoint": "demo/supervised", "image": "scene-9", "token": "79"},
 }
 """Addresses, by the name of the picture."""
 

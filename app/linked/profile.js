@@ -69,7 +69,7 @@ class Profile {
       const { sums, counts } = this.ofQuery(patch, map.values);
       dots = sums.map((sum, hop) => (counts[hop] ? sum / (summing ? 1 : counts[hop]) : null));
     }
-    setText(this.caption, dots ? `bars: mean of patch queries · dots: ${state.labelOf(state.query)}` : "mean of patch queries");
+    setText(this.caption, dots ? `bars: mean query · dots: ${state.labelOf(state.query)}` : "mean of patch queries");
     this.latest = { prefix, bars, dots, hops: profile.hops, summing };
     plotly(state.data.plotly).then((Plotly) => this.render(Plotly), (error) => setText(this.caption, error.message));
   }
