@@ -139,7 +139,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study_server(study: Path, chrome: str) -> Iterator[str]:
-    with running.serving("--study", str(study)) as address:
+    """A server for which every study's maps are too many to be sent at once."""
+    none_fits = "from headscope.app.figures import maps; maps.MOST_BYTES = 0"
+    with running.serving("--study", str(study), prepare=none_fits) as address:
         yield address
 
 
@@ -163,21 +165,16 @@ def test_a_study_opens_with_its_own_numbers(page: Page, study: Path, study_serve
 
 
 def test_maps_that_are_too_many_to_send_come_when_they_are_asked_for(
-    page: Page, chrome: str
+    page: Page, study_server: str
 ) -> None:
-    none_fits = "from headscope.app.figures import maps; maps.MOST_BYTES = 0"
-    with running.serving(prepare=none_fits) as address:
-        page.goto(f"{address}/?image={SCENE}&layer=4&head=0")
-        complete(page, SCENE)
-        expect(text(page, "range")).to_contain_text("%")
-        expected = hs.load("demo/supervised")
-        crop = expected.crop(hs.sample_images()[SCENE].read())
-        maps = hs.attention_maps(expected, crop, [(4, 0), (2, 3)])
-        token = 1 + 3 * 12 + 10
-        for index, (layer, head, query) in enumerate([(4, 0, 0), (2, 3, token)]):
-            cell(page, layer, head).click()
-            select(page, "token").select_option(str(query))
-            row = maps.weights[index, query, 1:] / 255 * maps.row_max[index, query]
-            expect(text(page, "range")).to_have_text(f"{100 * row.max():.3g} %")
-        assert len(np.unique(pixels(page, MONTAGE).reshape(-1, 3), axis=0)) > 50
-        page.goto("about:blank")
+    page.goto(f"{study_server}/?image={SCENE}&layer=4&head=0")
+    complete(page, SCENE)
+    checkpoint, token = hs.load("demo/supervised"), 1 + 3 * 12 + 10
+    crop = checkpoint.crop(hs.sample_images()[SCENE].read())
+    maps = hs.attention_maps(checkpoint, crop, [(4, 0), (2, 3)])
+    for index, (layer, head, query) in enumerate([(4, 0, 0), (2, 3, token)]):
+        cell(page, layer, head).click()
+        select(page, "token").select_option(str(query))
+        row = maps.weights[index, query, 1:] / 255 * maps.row_max[index, query]
+        expect(text(page, "range")).to_have_text(f"{100 * row.max():.3g} %")
+    assert len(np.unique(pixels(page, MONTAGE).reshape(-1, 3), axis=0)) > 50
