@@ -79,7 +79,8 @@ def write_card(weights: Path, recipe: Recipe, *, seconds: float, n_scenes: int) 
     text = f"""\
 # demo/{recipe.name}
 
-A small vision transformer, {recipe.about}.
+A small vision transformer,
+{recipe.about}.
 Its scenes are drawn by `headscope.models.demo.scenes` over scikit-image's photographs: one target
 ({kinds}),
 one star, and distractors that have the shape of one kind and the pattern of another. The label
@@ -100,7 +101,7 @@ names the target and its side of the star.
 | Training | {phases} |
 | Training scenes | {drawn:,}, none seen twice, none of the held-out ones |
 | Training time | {seconds / 60:.0f} min at {drawn / seconds:.0f} scenes/s, bfloat16 autocast |
-| Machine | CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()} |
+| Machine | CPU, threads: {torch.get_num_threads()}, {torch.backends.cpu.get_cpu_capability()} |
 | Versions | {versions} |
 
 The held-out scenes are those of seeds {HELD_OUT.start} to {HELD_OUT.stop - 1}. Their objects and

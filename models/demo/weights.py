@@ -9,7 +9,7 @@ from typing import Any
 import timm
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 
 from .recipes import ARCHITECTURE, Recipe
@@ -46,7 +46,7 @@ def write_weights(network: VisionTransformer, path: Path, recipe: Recipe) -> Non
     """Write the network, rounded to float16, with its header."""
     tensors = {key: value.half().contiguous() for key, value in network.state_dict().items()}
     with replacing(path) as part:
-        save_file(tensors, part, {"timm": json.dumps(header(recipe))})
+        part.write_bytes(save(tensors, {"timm": json.dumps(header(recipe))}))
 
 
 def read_weights(path: Path) -> tuple[VisionTransformer, dict[str, Any]]:

@@ -20,8 +20,8 @@ TINY = Recipe(
     about="made for a test",
     seed=9,
     phases=(
-        Phase(goal="pixels", steps=2, keep=20),
-        Phase(goal="labels", steps=4, keep=20, all_from=0.5),
+        Phase(goal="pixels", steps=2, keep=20, warm_up=1),
+        Phase(goal="labels", steps=4, keep=20, all_from=0.5, warm_up=1),
     ),
     batch_size=2,
     reg_tokens=1,
