@@ -13,7 +13,7 @@ from torch import Tensor
 from ..models.capture import LayerAttention
 from ..models.checkpoint import Checkpoint
 from ..models.errors import HeadscopeError
-from ..models.images import ImageSource, Photograph, read_image
+from ..models.images import ImageSource, Photograph, one_or_many, read_image
 from ..models.replay import Replay
 from .importance import ELEMENTS_AT_ONCE, ImportanceMetric, head_importance, importance_metrics
 from .metrics import AttentionMetric, attention_metrics
@@ -36,7 +36,7 @@ class Progress:
 
 def analyze(
     checkpoint: Checkpoint,
-    images: Iterable[Image],
+    images: Image | Iterable[Image],
     *,
     target: int | str | None = None,
     out: str | Path | None = None,
@@ -49,8 +49,8 @@ def analyze(
 
     Args:
         checkpoint: from `load`.
-        images: paths or photographs. A path is read when its turn comes, so memory does not grow
-            with the number of images.
+        images: one or several, paths or photographs. A path is read when its turn comes, so memory
+            does not grow with the number of images.
         target: class that importance is about, by index or label; None: each image's own
             prediction.
         out: where the study is written as it grows. The same call goes on with a study that was
@@ -66,7 +66,7 @@ def analyze(
         HeadscopeError: an image or the target is not there, or `out` cannot be used.
     """
     wanted = None if target is None else checkpoint.class_index(target)
-    sources = _sources(list(images), progress, on_unreadable)
+    sources = _sources(one_or_many(images), progress, on_unreadable)
     importance, attention = importance_metrics(checkpoint), attention_metrics()
     writer = StudyWriter.open(
         out,
@@ -162,7 +162,10 @@ class _Source:
             return self.held
         photograph = read_image(self.path)
         if photograph.digest != self.digest:
-            raise HeadscopeError(f"{self.path} changed while it was being analysed; start again.")
+            raise HeadscopeError(
+                f"{self.path} changed while it was being analysed; start again, with another "
+                "place for the study."
+            )
         return photograph
 
 
@@ -176,9 +179,10 @@ def _sources(
         raise HeadscopeError("There is no image to analyse; name at least one.")
     sources: dict[str, _Source] = {}
     unreadable: list[HeadscopeError] = []
-    for image in images:
+    for index, image in enumerate(images):
         if progress is not None:
-            progress(Progress(0, len(images), "checking the images"))
+            text = f"checking image {index + 1} of {len(images)}"
+            progress(Progress(0, len(images), text))
         try:
             photograph = image if isinstance(image, Photograph) else read_image(image)
         except HeadscopeError as error:

@@ -78,6 +78,20 @@ class Study:
     def is_complete(self) -> bool:
         return self.n_done == self.n_images
 
+    def load(self) -> "Study":
+        """The study with all its numbers read into memory; the pixels stay where they are.
+
+        Raises:
+            HeadscopeError: part of the store cannot be read.
+        """
+        try:
+            for name, variable in self.data.variables.items():
+                if name != "pixels":
+                    variable.load()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _damaged(self.path) from error
+        return self
+
     def head_metrics(self) -> Iterator[xr.DataArray]:
         """Every number per head, ready to colour an atlas: dims `image layer head`.
 
@@ -151,9 +165,9 @@ def open_study(path: str | Path) -> Study:
         HeadscopeError: there is none at `path`, a newer headscope wrote it, or part of it is gone.
     """
     path = Path(path)
-    if not path.exists():
-        raise HeadscopeError(f"There is no study at {path}.")
     try:
+        if not path.exists():
+            raise HeadscopeError(f"There is no study at {path}.")
         group = zarr.open_group(path, mode="r")
         version = group.attrs.get("format_version")
     except (OSError, ValueError, KeyError, TypeError, zarr.errors.GroupNotFoundError) as error:
@@ -177,20 +191,25 @@ def _check_whole(group: zarr.Group, path: Path) -> None:
 
     Zarr reads a missing chunk as fill values, so a study cut in half would look whole.
     """
-    damaged = HeadscopeError(
-        f"{path} is damaged: part of its data is missing. Copy it again, or run the command that "
-        "made it into a new place."
-    )
     try:
+        for key in ("labels", "layout", "settings", "preprocessing", "capture_report"):
+            json.loads(str(group.attrs[key]))
         names = json.loads(str(group.attrs["variables"]))
         arrays: dict[str, Any] = {name: group[name] for name in names}
         n_done = int(arrays["done"][:].sum())
         for name, array in arrays.items():
             expected = n_done if _holds_results(name, array) else array.nchunks
             if array.nchunks_initialized < expected:
-                raise damaged
+                raise _damaged(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path | None) -> HeadscopeError:
+    return HeadscopeError(
+        f"{path} is damaged: part of its data is missing. Copy it again, or run the command that "
+        "made it into a new place."
+    )
 
 
 def _dims(array: zarr.Array) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Writes a study image by image, so that it opens at any time and can be gone on with."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -50,10 +51,19 @@ class StudyWriter:
         wanted = json.dumps({"images": [digest for digest, _ in images.values()], **settings})
         if out is not None and Path(out).exists():
             study = open_study(out)
+            is_asked = _provenance(checkpoint)
             other = [
-                *(["another checkpoint"] if study.model_digest != checkpoint.digest else []),
-                *(["other images or settings"] if json.dumps(study.settings) != wanted else []),
+                word
+                for key, word in (
+                    ("model_digest", "another checkpoint"),
+                    ("preprocessing", "another preprocessing"),
+                    ("layout", "another input size"),
+                    ("labels", "other classes"),
+                )
+                if study.data.attrs[key] != is_asked[key]
             ]
+            if json.dumps(study.settings) != wanted:
+                other.append("other images or settings")
             if other:
                 raise HeadscopeError(
                     f"{out} holds a study of {study.model} on {study.n_images} images, with "
@@ -66,16 +76,23 @@ class StudyWriter:
             else create_group(out)
         )
         writer = cls(group)
-        names = writer._lay_out(checkpoint, images, importance, attention)
-        group.update_attributes(
-            {
-                **_provenance(checkpoint),
-                "settings": wanted,
-                "variables": json.dumps(names),
-                # Last: a store without it is no study.
-                "format_version": FORMAT_VERSION,
-            }
-        )
+        try:
+            names = writer._lay_out(
+                checkpoint, images, importance, attention, settings["ablations"]
+            )
+            group.update_attributes(
+                {
+                    **_provenance(checkpoint),
+                    "settings": wanted,
+                    "variables": json.dumps(names),
+                    # Last: a store without it is no study.
+                    "format_version": FORMAT_VERSION,
+                }
+            )
+        except OSError as error:
+            if out is not None:  # half of a layout could not be gone on with
+                shutil.rmtree(out, ignore_errors=True)
+            raise _unwritable(out, error) from error
         return writer
 
     @property
@@ -88,14 +105,17 @@ class StudyWriter:
         return np.flatnonzero(~self._array("done")[:]).tolist()
 
     def write(self, index: int, values: Mapping[str, Any]) -> None:
-        """Keep all results of one image."""
-        for name, value in values.items():
-            array = self._array(name)
-            padded = np.full(array.shape[1:], array.fill_value, dtype=array.dtype)
-            value = np.asarray(value)
-            padded[tuple(slice(0, size) for size in value.shape)] = value
-            array[index] = padded
-        self._array("done")[index] = True
+        """Keep all results of one image.
+
+        Raises:
+            HeadscopeError: the disk is full, or the study cannot be written any more.
+        """
+        try:
+            for name, value in values.items():
+                self._array(name)[index] = np.asarray(value)
+            self._array("done")[index] = True
+        except OSError as error:
+            raise _unwritable(self.study.path, error) from error
 
     def _array(self, name: str) -> Any:
         return self._group[name]
@@ -106,6 +126,7 @@ class StudyWriter:
         images: Mapping[str, tuple[str, str]],
         importance: Mapping[str, ImportanceMetric],
         attention: Mapping[str, AttentionMetric],
+        ablations: Sequence[str],
     ) -> list[str]:
         """Every variable and coordinate in full size; what is not written takes no room.
 
@@ -113,21 +134,22 @@ class StudyWriter:
         """
         layout, n_images = checkpoint.layout, len(images)
         n_layers, n_heads = checkpoint.n_layers, max(checkpoint.n_heads)
-        coordinates: dict[str, tuple[str, Any]] = {
-            "image": ("image", list(images)),
-            "image_digest": ("image", [digest for digest, _ in images.values()]),
-            "image_path": ("image", [path for _, path in images.values()]),
-            "layer": ("layer", np.arange(n_layers)),
-            "head": ("head", np.arange(n_heads)),
-            "n_heads": ("layer", np.array(checkpoint.n_heads)),
-            "ablation": ("ablation", ["zero"]),
-            "query_kind": ("query_kind", list(layout.present_kinds)),
-            "key_kind": ("key_kind", list(layout.present_kinds)),
-            "hop": ("hop", np.arange(layout.n_hops)),
+        kinds = list(layout.present_kinds)
+        coordinates: dict[str, tuple[str, Any, str]] = {
+            "image": ("image", list(images), "Image"),
+            "image_digest": ("image", [d for d, _ in images.values()], "SHA-256 of the image"),
+            "image_path": ("image", [p for _, p in images.values()], "Where it was read from"),
+            "layer": ("layer", np.arange(n_layers), "Layer, from 0"),
+            "head": ("head", np.arange(n_heads), "Head within its layer, from 0"),
+            "n_heads": ("layer", np.array(checkpoint.n_heads), "Heads of the layer"),
+            "ablation": ("ablation", list(ablations), "What takes the place of the head's output"),
+            "query_kind": ("query_kind", kinds, "Kind of token that attends"),
+            "key_kind": ("key_kind", kinds, "Kind of token that is attended to"),
+            "hop": ("hop", np.arange(layout.n_hops), "Chebyshev distance, in patches"),
         }
-        for name, (dim, values) in coordinates.items():
-            self._constant(name, dim, values)
-        size = {dim: len(values) for dim, values in coordinates.values()}
+        for name, (dim, values, long_name) in coordinates.items():
+            self._constant(name, dim, values, long_name)
+        size = {dim: len(values) for dim, values, _ in coordinates.values()}
         self._group.create_array(
             "done",
             shape=(n_images,),
@@ -204,7 +226,7 @@ class StudyWriter:
             )
         return names
 
-    def _constant(self, name: str, dim: str, values: Any) -> None:
+    def _constant(self, name: str, dim: str, values: Any, long_name: str) -> None:
         text = not isinstance(values, np.ndarray)
         data = np.array(values, dtype=object) if text else values
         array = self._group.create_array(
@@ -213,9 +235,17 @@ class StudyWriter:
             chunks=data.shape,
             dtype=str if text else data.dtype,
             dimension_names=[dim],
+            attributes={"long_name": long_name},
             config={"write_empty_chunks": True},
         )
         array[:] = data
+
+
+def _unwritable(out: str | Path | None, error: OSError) -> HeadscopeError:
+    return HeadscopeError(
+        f"{out} cannot be written any more ({error.strerror or error}). The images that are done "
+        "are kept; make room, and the same command goes on from there."
+    )
 
 
 def _writable(out: str | Path) -> zarr.Group:
@@ -235,6 +265,7 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
         "model": checkpoint.name,
         "model_digest": checkpoint.digest,
         "architecture": checkpoint.architecture,
+        "loaded_with": json.dumps(checkpoint.loaded_with),
         "labels": json.dumps(checkpoint.labels),
         "preprocessing": json.dumps(asdict(preprocessing) | {"text": preprocessing.describe()}),
         "layout": json.dumps(

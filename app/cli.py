@@ -63,7 +63,7 @@ examples:
   headscope demo train supervised --out my-demo
 
 Each takes up to an hour on two cores. Ctrl-C keeps what is done; the same command goes on
-from there and ends in the same weights.
+from there, and with as many threads ends in the same weights.
 """
 
 

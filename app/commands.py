@@ -41,8 +41,10 @@ def analyze(options: argparse.Namespace) -> None:
         checkpoint.class_index(options.target)
     skipped: list[HeadscopeError] = []
 
+    named = {Path(pattern) for pattern in files}
+
     def skip(image: object, error: HeadscopeError) -> None:
-        if image in map(Path, files):  # it was asked for by its name
+        if image in named:  # it was asked for
             raise error
         skipped.append(error)
 

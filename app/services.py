@@ -7,7 +7,7 @@ result. This is the one module with an `st.cache_*`.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Source:
     name: str
     arch: str | None = None
     pretrained: bool = True
+    seed: int = 0
+    image_size: tuple[int, int] | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -51,7 +53,7 @@ class Source:
             written = path.stat().st_mtime_ns if path.is_file() else 0
         except OSError:  # a name that no file can have
             written = 0
-        return "checkpoint", self.name, self.arch, self.pretrained, written
+        return "checkpoint", *astuple(self), written
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ def checkpoint(source: Source) -> "Job[Checkpoint]":
         from .. import load
 
         job.report(0)
-        loaded = load(source.name, arch=source.arch, pretrained=source.pretrained)
+        loaded = load(**asdict(source))
         _ = loaded.digest  # cached there; a large checkpoint takes a second
         return loaded
 
@@ -193,7 +195,7 @@ def study(
         def progress(step: Any) -> None:
             job.report(step.done / max(1, step.total))
 
-        return _in_memory(analyze(checkpoint, [photograph], target=target, progress=progress))
+        return analyze(checkpoint, [photograph], target=target, progress=progress).load()
 
     return _claimed(_workshop().studies, "study", key, "Measuring every head", work)
 
@@ -236,14 +238,6 @@ def opened_study(path: Path) -> "Study":
     shelf = _workshop().opened
     opened = shelf.get(str(path))
     if opened is None:
-        opened = _in_memory(open_study(path))
+        opened = open_study(path).load()
         shelf.put(str(path), opened)
     return opened
-
-
-def _in_memory(study: "Study") -> "Study":
-    """The study with all its numbers read; only the pixels are read when they are shown."""
-    for name, variable in study.data.variables.items():
-        if name != "pixels":
-            variable.load()
-    return study

@@ -129,6 +129,7 @@ def watch(
     Nothing of a layer is kept once `on_layer` has returned, so memory holds one layer's maps.
     Returns the model's output, equal to the bit to that of an unwatched run.
     """
+    checkpoint.check_batch(batch)
     seen = 0
 
     def on_call(call: AttentionCall) -> None:
@@ -177,13 +178,22 @@ def read(
 
     def on_call(call: AttentionCall) -> None:
         row_error = (call.weights.sum(-1) - 1).abs().max()
-        _, n_heads, queries, keys = (1, *call.weights.shape)[-4:]
+        shape = tuple(call.weights.shape)
+        n_heads, queries, keys = shape[-3:]
         calls[call.site] = _Seen(
-            n_heads, queries, keys, n_heads * call.value.shape[-1], float(row_error)
+            n_heads, queries, keys, n_heads * call.value.shape[-1], float(row_error), len(shape)
         )
 
     with torch.inference_mode(), intercept(model, on_call), _record_io(model) as runs:
-        model(example)
+        output = model(example)
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise HeadscopeError(
+            f"{type(model).__name__} gives {shape} for one image; expected one row of logits or "
+            "features. Give it a pooling (global_pool) when it is built."
+        )
+    # Half precision rounds the two readings apart by a few of its own steps.
+    limit = max(PARITY_LIMIT, 4 * torch.finfo(example.dtype).eps)
 
     modules = dict(model.named_modules())
     readings: list[Reading] = []
@@ -192,7 +202,7 @@ def read(
         module = modules[site.module]
         parity = _parity(module, *runs[site.module])
         shared = sum(other.module == site.module for other in calls) > 1
-        reason = _why_refused(seen, layout, parity, shared_module=shared)
+        reason = _why_refused(seen, layout, parity, limit=limit, shared_module=shared)
         layer = None if reason else len(layer_of)
         if layer is not None:
             layer_of[site] = layer
@@ -236,12 +246,17 @@ class _Seen:
     channels: int
     row_error: float
     """Largest distance of a row's sum from 1."""
+    n_axes: int
 
 
-def _why_refused(seen: _Seen, layout: TokenLayout, parity: float, *, shared_module: bool) -> str:
+def _why_refused(
+    seen: _Seen, layout: TokenLayout, parity: float, *, limit: float, shared_module: bool
+) -> str:
     """Empty where a site is one layer's attention from all tokens to all tokens."""
     if shared_module:
         return "several softmaxes share one module (differential attention): no single map"
+    if seen.n_axes != 4:
+        return f"its maps have {seen.n_axes} axes, not the four of image, head, query, key"
     if seen.queries != layout.n_tokens and seen.keys in (layout.n_patches, layout.n_tokens):
         return f"attention pooling: learned queries ({seen.queries}) have no place on the grid"
     if (seen.queries, seen.keys) != (layout.n_tokens, layout.n_tokens):
@@ -251,7 +266,7 @@ def _why_refused(seen: _Seen, layout: TokenLayout, parity: float, *, shared_modu
         )
     if not seen.row_error <= ROW_LIMIT:
         return f"the weights that meet the values do not sum to 1 (off by {seen.row_error:.1e})"
-    if not parity <= PARITY_LIMIT:
+    if not parity <= limit:
         return f"its output differs by {parity:.1e} from the one made of the weights that were read"
     return ""
 
@@ -295,11 +310,17 @@ def _parity(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], ou
     and goes on through its projection.
     """
 
+    fired = False
+
     def from_weights(call: AttentionCall) -> Tensor:
+        nonlocal fired
+        fired = True
         product = call.weights.to(call.value.dtype) @ call.value
         return product.reshape(call.output.shape)
 
     with torch.inference_mode(), intercept(module, from_weights):
         again = module(*args, **kwargs)
+    if not fired:
+        return float("inf")
     scale = output.abs().max().clamp_min(torch.finfo(output.dtype).tiny)
     return float((again - output).abs().max() / scale)

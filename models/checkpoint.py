@@ -1,8 +1,9 @@
 """A network with its weights, preprocessing, label names and token layout."""
 
 import hashlib
+import operator
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from .capture import CaptureReport, read
 from .errors import HeadscopeError
 from .families import Family, family_of
-from .images import IMAGE_TYPES, ImageSource, Photograph, read_image
+from .images import ImageSource, Photograph, one_or_many, read_image
 from .interception import Site
 from .layout import TokenLayout
 
@@ -89,6 +90,8 @@ class Checkpoint:
     layout: TokenLayout
     report: CaptureReport
     layer_of: dict[Site, int]
+    loaded_with: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments of `load`, so that a study can be looked at with the same checkpoint."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @classmethod
@@ -100,6 +103,7 @@ class Checkpoint:
         architecture: str,
         preprocessing: Preprocessing,
         labels: tuple[str, ...] = (),
+        loaded_with: Mapping[str, Any] | None = None,
     ) -> "Checkpoint":
         """Read a model, and check the reading against the model's own output.
 
@@ -113,7 +117,16 @@ class Checkpoint:
         example = torch.randn(1, 3, *preprocessing.size, generator=noise).to(_weight(model))
         report, layer_of = read(model, layout, example)
         return cls(
-            name, architecture, model, preprocessing, labels, family, layout, report, layer_of
+            name,
+            architecture,
+            model,
+            preprocessing,
+            labels,
+            family,
+            layout,
+            report,
+            layer_of,
+            loaded_with or {},
         )
 
     @property
@@ -135,8 +148,9 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the names, shapes and bytes of all weights."""
-        digest = hashlib.sha256()
+        """SHA-256 over the architecture and the names, shapes and bytes of all weights."""
+        # Not the tensors alone: another activation, or another number of heads, may leave no trace.
+        digest = hashlib.sha256(f"{self.architecture} {self.n_heads}".encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -153,13 +167,20 @@ class Checkpoint:
         return self.preprocessing.normalise(crops).to(_weight(self.model))
 
     def batch(self, images: Images) -> Float[Tensor, "image 3 row column"]:
-        """The model's input for images of any source; a float tensor is taken as it is."""
+        """The model's input for images of any source; a float tensor is taken as it is.
+
+        Raises:
+            HeadscopeError: an image cannot be read, or a tensor is no input of this model.
+        """
         if isinstance(images, Tensor):
+            self.check_batch(images)
             return images.to(_weight(self.model))
-        many = [images] if isinstance(images, (Photograph, *IMAGE_TYPES)) else images
         photographs = [
-            image if isinstance(image, Photograph) else read_image(image) for image in many
+            image if isinstance(image, Photograph) else read_image(image)
+            for image in one_or_many(images)
         ]
+        if not photographs:
+            raise HeadscopeError("There is no image; give at least one.")
         return self.prepare(np.stack([self.crop(photograph) for photograph in photographs]))
 
     def run(self, batch: Float[Tensor, "image 3 row column"]) -> Float[Tensor, "image output"]:
@@ -178,6 +199,15 @@ class Checkpoint:
         if not self.has_classes:
             raise HeadscopeError(f"{self.name} has no classes: it computes features only.")
         return self.run(batch).float().softmax(-1).cpu().numpy()
+
+    def check_batch(self, batch: Tensor) -> None:
+        """Raise a HeadscopeError unless a tensor is an input that the token layout is about."""
+        expected = (3, *self.preprocessing.size)
+        if batch.dim() != 4 or tuple(batch.shape[1:]) != expected or not batch.is_floating_point():
+            raise HeadscopeError(
+                f"{self.name} takes float tensors of (images, {', '.join(map(str, expected))}), "
+                f"got {tuple(batch.shape)} of {batch.dtype}; Checkpoint.batch makes them."
+            )
 
     def check_head(self, layer: int, head: int) -> None:
         """Raise a HeadscopeError unless there is such a head; none counts from the end."""
@@ -199,8 +229,17 @@ class Checkpoint:
             HeadscopeError: there is no such class.
         """
         if isinstance(target, str) and target in self.labels:
-            return self.labels.index(target)
-        index = int(target) if isinstance(target, int) or target.isdecimal() else -1
+            indices = [i for i, label in enumerate(self.labels) if label == target]
+            if len(indices) > 1:
+                raise HeadscopeError(
+                    f"{self.name} has {len(indices)} classes called {target!r}; name one by its "
+                    f"index: {', '.join(map(str, indices))}."
+                )
+            return indices[0]
+        if isinstance(target, str):
+            index = int(target) if target.isdecimal() else -1
+        else:
+            index = operator.index(target)
         if not 0 <= index < len(self.labels):
             known = f"indices 0 to {len(self.labels) - 1}" if self.labels else "none"
             raise HeadscopeError(

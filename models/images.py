@@ -30,7 +30,7 @@ class BinaryFile(Protocol):
 
 ImageSource = str | Path | bytes | bytearray | BinaryFile | Image.Image | NDArray[Any]
 """What `read_image` takes; a `str` is a path."""
-IMAGE_TYPES = (str, Path, bytes, bytearray, BinaryFile, Image.Image, np.ndarray)
+_ONE = (str, Path, bytes, bytearray, BinaryFile, Image.Image, np.ndarray)
 """The same for `isinstance`: most of them could be iterated over, and mean one image."""
 
 
@@ -84,6 +84,15 @@ def read_image(source: ImageSource, *, name: str | None = None) -> Photograph:
     if not data:
         raise HeadscopeError(f"{label} is empty (0 bytes): give the file that has the image in it.")
     return _photograph(label, *decode(data, label), path=path, data=data)
+
+
+def one_or_many(
+    images: ImageSource | Photograph | Iterable[ImageSource | Photograph],
+) -> list[ImageSource | Photograph]:
+    """Images as a list: a single one is not taken apart into rows, letters or bytes."""
+    if isinstance(images, (Photograph, *_ONE)):
+        return [images]
+    return list(images)
 
 
 def find_images(patterns: Iterable[str | Path]) -> tuple[Path, ...]:

@@ -81,6 +81,8 @@ class _ModuleTracker:
     """Knows the name of the module that is running."""
 
     def __init__(self, model: nn.Module, prefix: str) -> None:
+        self.passes = 0
+        """Forward passes begun so far."""
         self._running: list[str] = []
         self._handles = []
         for name, module in model.named_modules(prefix=prefix):
@@ -92,6 +94,7 @@ class _ModuleTracker:
 
     def _enter(self, name: str) -> Callable[..., None]:
         def enter(_module: nn.Module, _args: Any) -> None:
+            self.passes += not self._running
             self._running.append(name)
 
         return enter
@@ -112,7 +115,6 @@ class _ModuleTracker:
 class _PendingSoftmax:
     """Weights that wait for their product with the values."""
 
-    module: str
     weights: Tensor
     alias: Tensor
     """What the model holds now: the weights themselves, or what dropout made of them."""
@@ -126,6 +128,7 @@ class _AttentionMode(TorchFunctionMode):
         super().__init__()
         self._tracker = tracker
         self._on_call = on_call
+        self._pass = 0
         self._calls: dict[str, int] = {}
         self._pending: list[_PendingSoftmax] = []
 
@@ -137,30 +140,30 @@ class _AttentionMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        if self._tracker.passes != self._pass:
+            # Calls are counted in each forward pass anew: a context may see many.
+            self._pass = self._tracker.passes
+            self._calls.clear()
+            self._pending.clear()
         if func is functional.scaled_dot_product_attention:
-            query, key, value, *_ = args
-            bound = _SdpaArguments(query, key, value, *args[3:], **(kwargs or {}))
-            return self._seen(
-                self._tracker.running, bound.value_of_each_head, result, bound.weights
-            )
+            bound = _SdpaArguments(*args, **(kwargs or {}))
+            return self._seen(bound.value_of_each_head, result, bound.weights)
         if func in _SOFTMAX and result.dim() >= 3:
-            self._pending.append(_PendingSoftmax(self._tracker.running, result, result))
-        elif func in _DROPOUT:
+            self._pending.append(_PendingSoftmax(result, result))
+        elif func in _DROPOUT and args:
             for pending in self._pending:
                 if args[0] is pending.alias:
                     pending.alias = result
-        elif func in _MATMUL and self._pending:
+        elif func in _MATMUL and len(args) > 1:
             for pending in self._pending:
                 if args[0] is pending.alias:
                     self._pending.remove(pending)
-                    return self._seen(pending.module, args[1], result, pending.give_weights)
+                    return self._seen(args[1], result, pending.give_weights)
         return result
 
-    def _seen(
-        self, module: str, value: Tensor, output: Tensor, weights: Callable[[], Tensor]
-    ) -> Tensor:
-        # A dropout or softmax sub-module may be the one that runs: the calls of one forward pass
-        # are counted for the module that owns the product.
+    def _seen(self, value: Tensor, output: Tensor, weights: Callable[[], Tensor]) -> Tensor:
+        # The product tells whose attention it is: softmax and dropout may be sub-modules.
+        module = self._tracker.running
         index = self._calls.get(module, 0)
         self._calls[module] = index + 1
         replacement = self._on_call(AttentionCall(Site(module, index), value, output, weights))

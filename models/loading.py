@@ -5,6 +5,7 @@ import difflib
 import importlib.resources
 import json
 import pickle
+import threading
 import urllib.error
 import urllib.request
 import warnings
@@ -29,6 +30,9 @@ HUB = "hf-hub:"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 """Files that are taken for weights."""
 
+_SEEDING = threading.Lock()
+_MISFIT = (RuntimeError, ValueError, TypeError, AssertionError, KeyError, AttributeError)
+"""What a model raises that is built or run with arguments that do not fit it."""
 _UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, IndexError)
 """What `torch.load` raises for a file that is cut short, or that is no checkpoint at all."""
 
@@ -70,25 +74,39 @@ def load(
     """
     name = str(name)
     where = _device(device)
+    if not 0 <= seed < 2**63:
+        raise HeadscopeError(f"The seed {seed} is out of range; expected 0 to 2⁶³ − 1.")
     source = _find(name, arch)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    torch.manual_seed(seed)
     if source.state is not None:
-        model = _create(source, name, pretrained=False)
+        model = _create(source, name, pretrained=False, seed=seed)
         _fill(model, source.state(), name)
     else:
-        if pretrained:
+        if pretrained or name.startswith(HUB):
             _check_reachable(source.architecture)
-        model = _create(source, name, pretrained=pretrained)
+        model = _create(source, name, pretrained=pretrained, seed=seed)
     if size is not None:
         family_of(model).resize(model, size)
-    return Checkpoint.of(
-        model.to(where),
-        name=name,
-        architecture=source.architecture,
-        preprocessing=_preprocessing(model, size),
-        labels=_labels(model),
-    )
+    try:
+        return Checkpoint.of(
+            model.to(where),
+            name=name,
+            architecture=source.architecture,
+            preprocessing=_preprocessing(model, size),
+            labels=_labels(model, source.architecture),
+            loaded_with={
+                "name": name,
+                "arch": arch,
+                "pretrained": pretrained,
+                "seed": seed,
+                "image_size": size,
+            },
+        )
+    except _MISFIT as error:
+        raise HeadscopeError(
+            f"{name} was built, but does not run: {_first_line(error)} Its configuration may "
+            "not be that of its weights."
+        ) from error
 
 
 def known_checkpoints() -> tuple[str, ...]:
@@ -107,7 +125,7 @@ def _demo_folder() -> Any:
 
 
 def _find(name: str, arch: str | None) -> Source:
-    if name.startswith(DEMO):
+    if name.startswith(DEMO) and arch is None:
         if name not in known_checkpoints():
             raise HeadscopeError(
                 f"There is no embedded checkpoint {name!r}; there are: "
@@ -115,12 +133,22 @@ def _find(name: str, arch: str | None) -> Source:
             )
         return _file_source(Path(str(_demo_folder() / f"{name[len(DEMO) :]}.safetensors")), None)
     path = Path(name).expanduser()
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # too long for any file
+        raise HeadscopeError(
+            f"{name[:60]}… is no name of a checkpoint ({error.strerror})."
+        ) from error
+    if is_file:
         return _file_source(path, arch)
+    if arch is not None:
+        raise HeadscopeError(
+            f"{name} names its own architecture; arch (--arch) is for local files."
+        )
     if name.startswith(HUB):
         return Source(name)
-    if path.is_dir():
-        raise HeadscopeError(f"{name} is a folder; name the weights file in it.")
+    if is_folder:
+        raise HeadscopeError(f"{name or '.'} is a folder; name the weights file in it.")
     if path.suffix in SUFFIXES or name.startswith((".", "/", "~")):
         raise HeadscopeError(f"There is no file {name}.")
     if not timm.is_model(name):
@@ -135,18 +163,7 @@ def _nearest(name: str) -> str:
 
 
 def _file_source(path: Path, arch: str | None) -> Source:
-    config: dict[str, Any] = {}
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                config = json.loads((file.metadata() or {}).get("timm", "{}"))
-        except SafetensorError as error:
-            raise HeadscopeError(
-                f"{path} is not a whole safetensors file ({error}); fetch or save it again."
-            ) from error
-    beside = path.with_name("config.json")
-    if not config and beside.is_file():
-        config = json.loads(beside.read_text())
+    config = _file_config(path)
 
     def state() -> dict[str, Tensor]:
         return _read_tensors(path)
@@ -164,6 +181,41 @@ def _file_source(path: Path, arch: str | None) -> Source:
         if config.get(key) is not None:
             pretrained_cfg[key] = config[key]
     return Source(architecture, dict(config.get("model_args") or {}), pretrained_cfg or None, state)
+
+
+def _file_config(path: Path) -> dict[str, Any]:
+    """timm's configuration in a file's header, or in `config.json` beside it; may be empty."""
+    text, where = "", path
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                text = (file.metadata() or {}).get("timm", "")
+        except SafetensorError as error:
+            raise HeadscopeError(
+                f"{path} is not a whole safetensors file ({error}); fetch or save it again."
+            ) from error
+    beside = path.with_name("config.json")
+    try:
+        if not text and beside.is_file():
+            text, where = beside.read_text(encoding="utf-8"), beside
+        config = json.loads(text or "{}")
+    except (OSError, ValueError) as error:
+        raise HeadscopeError(
+            f"The configuration in {where} is no JSON ({_first_line(error)}) Mend it or remove it."
+        ) from error
+    parts = (
+        (config, *(config.get(k) or {} for k in ("model_args", "pretrained_cfg")))
+        if (isinstance(config, dict))
+        else (config,)
+    )
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(
+        config.get("architecture", ""), str
+    ):
+        raise HeadscopeError(
+            f"The configuration in {where} is not timm's: expected an architecture, model_args and "
+            "pretrained_cfg, as timm saves for the hub."
+        )
+    return config
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -225,17 +277,25 @@ def _fill(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     model.load_state_dict(state)
 
 
-def _create(source: Source, name: str, *, pretrained: bool) -> nn.Module:
+def _create(source: Source, name: str, *, pretrained: bool, seed: int) -> nn.Module:
     arguments: dict[str, Any] = dict(source.model_args)
     if source.pretrained_cfg is not None:
         arguments["pretrained_cfg_overlay"] = source.pretrained_cfg
         arguments.setdefault("num_classes", source.pretrained_cfg.get("num_classes"))
+    # The generator is the process's: one model at a time, and the caller draws on undisturbed.
     try:
-        return timm.create_model(source.architecture, pretrained=pretrained, **arguments)
-    except (OSError, RuntimeError, ValueError) as error:
+        with _SEEDING, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return timm.create_model(source.architecture, pretrained=pretrained, **arguments)
+    except (OSError, *_MISFIT) as error:
+        way_out = (
+            "Its configuration may not be timm's."
+            if source.state is not None
+            else "Check the name and the network, or take random weights: --no-pretrained "
+            "(pretrained=False)."
+        )
         raise HeadscopeError(
-            f"{name} could not be loaded: {_first_line(error)} Check the name and the network; "
-            "--no-pretrained (pretrained=False) opens the architecture with random weights."
+            f"{name} could not be loaded: {_first_line(error)} {way_out}"
         ) from error
 
 
@@ -284,7 +344,7 @@ def _preprocessing(model: nn.Module, size: tuple[int, int] | None) -> Preprocess
     if channels != 3:
         raise HeadscopeError(f"The model takes {channels} channels; only 3 can be read yet.")
     return Preprocessing(
-        size or (height, width),
+        size or family_of(model).built_size(model) or (height, width),
         tuple(config["mean"]),
         tuple(config["std"]),
         config["interpolation"],
@@ -293,7 +353,7 @@ def _preprocessing(model: nn.Module, size: tuple[int, int] | None) -> Preprocess
     )
 
 
-def _labels(model: nn.Module) -> tuple[str, ...]:
+def _labels(model: nn.Module, architecture: str) -> tuple[str, ...]:
     """Class names from the checkpoint's own configuration, ImageNet's, or numbers."""
     config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     n_classes = int(getattr(model, "num_classes", 0))
@@ -301,18 +361,23 @@ def _labels(model: nn.Module) -> tuple[str, ...]:
     if isinstance(names, dict):
         names = [names.get(str(i), names.get(i, f"class {i}")) for i in range(n_classes)]
     if names is not None and len(names) == n_classes:
-        descriptions = config.get("label_descriptions") or {}
+        descriptions = config.get("label_descriptions")
+        descriptions = descriptions if isinstance(descriptions, dict) else {}
         return tuple(str(descriptions.get(name, name)) for name in names)
     subset = infer_imagenet_subset(model)
     if subset is not None:
         info = ImageNetInfo(subset)
         return tuple(info.index_to_description(i) for i in range(n_classes))
+    if "clip" in f"{architecture} {config.get('tag')}":
+        return ()  # the last layer of an image tower gives an embedding, not classes
     return tuple(f"class {i}" for i in range(n_classes))
 
 
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"{device.type} cannot be used yet")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise HeadscopeError(

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ class Registry(Generic[T]):
         self._what = what
         self._folder = folder
         self._things: dict[str, T] = {}
+        self._loading = threading.RLock()  # the app asks from several threads at once
 
     def add(self, name: str, thing: T) -> None:
         """Register a thing.
@@ -30,8 +32,9 @@ class Registry(Generic[T]):
     @property
     def all(self) -> Mapping[str, T]:
         """Everything that is registered, by name, in the order of the files."""
-        if self._folder is not None:
-            folder, self._folder = self._folder, None
-            for module in pkgutil.iter_modules(importlib.import_module(folder).__path__):
-                importlib.import_module(f"{folder}.{module.name}")
+        with self._loading:
+            if self._folder is not None:
+                for module in pkgutil.iter_modules(importlib.import_module(self._folder).__path__):
+                    importlib.import_module(f"{self._folder}.{module.name}")
+                self._folder = None
         return self._things

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .capture import LayerAttention
+from .capture import LayerAttention, watch
 from .checkpoint import Checkpoint
 from .interception import AttentionCall, intercept
 
@@ -45,24 +45,18 @@ class Replay:
         self.checkpoint = checkpoint
         self.n_images = len(batch)
         self._blocks = checkpoint.family.blocks(checkpoint.model)
+        self._names = _names(checkpoint.model, self._blocks)
         self._rows = checkpoint.family.rows_read(checkpoint.model)
-        self._block_of = _block_of_layers(checkpoint, self._blocks)
+        self._block_of = _block_of_layers(checkpoint, self._names)
         self._heads: dict[int, Tensor] = {}
 
-        def on_call(call: AttentionCall) -> None:
-            layer = checkpoint.layer_of.get(call.site)
-            if layer is not None:
-                self._heads[layer] = call.output
-                if on_layer is not None:
-                    on_layer(LayerAttention(layer, checkpoint.layout, call))
+        def keep(layer: LayerAttention) -> None:
+            self._heads[layer.layer] = layer.head_output
+            if on_layer is not None:
+                on_layer(layer)
 
-        with (
-            checkpoint.lock,
-            torch.inference_mode(),
-            _record(self._blocks) as self._runs,
-            intercept(checkpoint.model, on_call),
-        ):
-            self.output: Float[Tensor, "image output"] = checkpoint.model(batch)
+        with checkpoint.lock, _record(self._blocks) as self._runs:
+            self.output: Float[Tensor, "image output"] = watch(checkpoint, batch, keep)
 
     def heads(self, layer: int) -> Float[Tensor, "image head query channel"]:
         """The head outputs of a layer, as the clean pass had them."""
@@ -117,19 +111,14 @@ class Replay:
                 return short
         return module(hidden, *run.arguments, **run.options)[:, rows]
 
-    @property
-    def _names(self) -> list[str]:
-        return _names(self.checkpoint.model, self._blocks)
-
 
 def _names(model: nn.Module, blocks: Any) -> list[str]:
     name_of = {id(module): name for name, module in model.named_modules()}
     return [name_of[id(block)] for block in blocks]
 
 
-def _block_of_layers(checkpoint: Checkpoint, blocks: Any) -> list[int]:
+def _block_of_layers(checkpoint: Checkpoint, names: list[str]) -> list[int]:
     """The index of the block that holds each layer."""
-    names = _names(checkpoint.model, blocks)
     return [
         next(
             index

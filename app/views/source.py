@@ -1,6 +1,7 @@
 """Which checkpoint: the opened study's, an embedded one, or any that timm can name."""
 
 import html
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,9 +93,11 @@ def _take() -> None:
 
 
 def _source_of(study: "Study") -> services.Source:
-    name, architecture = study.model, str(study.data.attrs["architecture"])
-    # Only a file may need to be told its architecture; a name is one.
-    return services.Source(name, architecture if Path(name).suffix else None)
+    told = json.loads(study.data.attrs["loaded_with"])
+    size = told.pop("image_size", None)
+    return services.Source(
+        **{"name": study.model, **told}, image_size=tuple(size) if size else None
+    )
 
 
 def details(choice: Choice, checkpoint: "Checkpoint | None", *, loading: bool) -> None:

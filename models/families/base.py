@@ -41,6 +41,10 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def built_size(self, model: nn.Module) -> tuple[int, int] | None:
+        """Input height and width that the model was built for; None where it takes any."""
+
+    @abstractmethod
     def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
         """The blocks in the order in which they run; each maps a hidden state to the next."""
 

@@ -13,6 +13,9 @@ from ..errors import HeadscopeError
 from ..layout import PATCH, TokenLayout
 from .base import Family, parameter_of
 
+MAX_PATCHES = 16_384
+"""Patches of an input: one head's map of that many has 1 GB in float32."""
+
 
 @final
 class VisionTransformerFamily(Family):
@@ -47,14 +50,24 @@ class VisionTransformerFamily(Family):
 
     def resize(self, model: nn.Module, image_size: tuple[int, int]) -> None:
         patch_px = _patch_px(model)
-        if any(size % patch or size == 0 for size, patch in zip(image_size, patch_px, strict=True)):
+        if any(size % patch or size <= 0 for size, patch in zip(image_size, patch_px, strict=True)):
             height, width = patch_px
             raise HeadscopeError(
                 f"An input of {image_size[1]}×{image_size[0]} px (width × height) is no whole "
                 f"number of {width}×{height} px patches."
             )
+        rows, columns = (size // patch for size, patch in zip(image_size, patch_px, strict=True))
+        if rows * columns > MAX_PATCHES:
+            raise HeadscopeError(
+                f"An input of {image_size[1]}×{image_size[0]} px (width × height) has "
+                f"{rows * columns:,} patches; headscope takes up to {MAX_PATCHES:,}, as each "
+                "head's map has the square of that. Choose a smaller input."
+            )
         if not _is_naflex(model):  # NaFlex takes every size as it comes
             _timm(model).set_input_size(img_size=image_size)
+
+    def built_size(self, model: nn.Module) -> tuple[int, int] | None:
+        return None if _is_naflex(model) else _embedding(model).img_size
 
     def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
         return list(_timm(model).blocks)
@@ -109,8 +122,13 @@ def _patch_px(model: nn.Module) -> tuple[int, int]:
 
 
 def _is_plain(block: nn.Module) -> bool:
-    """Whether a block is timm's standard one to the letter: then its parts are known."""
-    return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
+    """Whether a block is timm's standard one to the letter: then its parts are known.
+
+    A layer that somebody wrapped (an adapter, say) is not: its own forward must run.
+    """
+    if type(block) is not Block or type(block.attn) is not Attention:
+        return False
+    return block.attn.gate is None and type(block.attn.qkv) is nn.Linear
 
 
 def _after_attention(block: Any, hidden: Tensor) -> Tensor:

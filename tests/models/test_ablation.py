@@ -42,8 +42,16 @@ def test_ablating_heads_equals_zeroing_their_columns(small, batch, heads):
 
 
 def test_no_heads_change_nothing(small, batch):
+    before = small.run(batch)
     with hs.ablate(small, []):
-        assert torch.equal(small.run(batch), small.run(batch))
+        assert torch.equal(small.run(batch), before)
+
+
+def test_every_pass_within_the_block_is_ablated(small, batch):
+    expected = by_hand(small.model, batch, [(2, 1)])
+    with hs.ablate(small, [(2, 1)]):
+        for _ in range(3):
+            assert torch.equal(small.run(batch), expected)
 
 
 @pytest.mark.parametrize("mode", ["fine", "bad head", "bad mode", "body raises"])

@@ -11,6 +11,7 @@ from torch import nn
 import headscope as hs
 from headscope.models.capture import PARITY_LIMIT, watch
 from headscope.models.interception import intercept
+from headscope.models.replay import Replay
 
 FAMILIES = {
     # name: (input size, prefix tokens by kind, grid)
@@ -94,6 +95,79 @@ def test_fused_and_plain_attention_give_the_same_maps(name):
         maps.append([layer.weights for layer in hs.capture(checkpoint, batch)])
     for fused, plain in zip(*maps, strict=True):
         torch.testing.assert_close(fused, plain)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
+def test_half_precision_is_read_too(name):
+    checkpoint = hs.load(name, pretrained=False, image_size=32)
+    model = checkpoint.model.bfloat16()
+    half = hs.Checkpoint.of(
+        model, name="half", architecture=name, preprocessing=checkpoint.preprocessing
+    )
+    assert half.n_layers == 12
+
+
+def test_a_batch_of_another_size_is_refused_before_it_runs(checkpoint):
+    height, width = checkpoint.preprocessing.size
+    for wrong in (
+        torch.zeros(1, 3, 2 * height, width),
+        torch.zeros(1, 3, height, width, dtype=torch.uint8),
+        torch.zeros(3, height, width),
+    ):
+        with pytest.raises(hs.HeadscopeError, match="takes float tensors of"):
+            next(hs.capture(checkpoint, wrong))
+
+
+@pytest.mark.parametrize("pool", ["token", "avg", "max", "avgmax", "map"])
+def test_going_on_with_the_same_heads_gives_the_same_output(pool):
+    """Every pooling reads the rows that the replay computes for it."""
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=(32, 48),
+        depth=3,
+        num_classes=5,
+        global_pool=pool,
+        class_token=True,
+        reg_tokens=2,
+        qk_norm=True,
+        init_values=0.1,
+    )
+    checkpoint = hs.Checkpoint.of(
+        model,
+        name="pool",
+        architecture="pool",
+        preprocessing=hs.Preprocessing((32, 48), (0.5,) * 3, (0.5,) * 3),
+        labels=tuple("abcde"),
+    )
+    replay = Replay(checkpoint, torch.randn(2, 3, 32, 48, generator=torch.manual_seed(0)))
+    for layer in range(3):
+        rows, output = replay.resume(layer, replay.heads(layer)[None])
+        torch.testing.assert_close(output[0], replay.output)
+        torch.testing.assert_close(rows[0], replay.layer_output(layer))
+
+
+def test_an_adapter_around_a_projection_is_not_passed_by():
+    class Adapter(nn.Linear):
+        def forward(self, input):
+            return super().forward(input) + input.repeat(1, 1, 3)
+
+    checkpoint = hs.load("vit_tiny_patch16_224", pretrained=False, image_size=32)
+    for block in checkpoint.model.blocks:
+        block.attn.qkv.__class__ = Adapter
+    replay = Replay(checkpoint, torch.randn(1, 3, 32, 32, generator=torch.manual_seed(0)))
+    _, output = replay.resume(9, replay.heads(9)[None])
+    torch.testing.assert_close(output[0], replay.output)
+
+
+def test_a_model_that_does_not_pool_gets_a_sentence():
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, global_pool="")
+    with pytest.raises(hs.HeadscopeError, match="one row of logits or features"):
+        hs.Checkpoint.of(
+            model,
+            name="x",
+            architecture="x",
+            preprocessing=hs.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3),
+        )
 
 
 class OddAttention(nn.Module):

@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -158,6 +159,11 @@ def test_wrong_tensors_are_named_one_by_one(model, tmp_path):
         ("vit_tinny_patch16_224", {}, "nearest names are: vit_tiny_patch16"),
         ("demo/nothing", {}, "there are: .*demo/supervised"),
         ("no/such/file.pth", {}, "There is no file"),
+        ("x" * 300, {}, "no name of a checkpoint"),
+        ("", {}, "is a folder"),
+        ("demo/supervised", {"arch": ARCHITECTURE}, "names its own architecture"),
+        (ARCHITECTURE, {"seed": -1, "pretrained": False}, "seed -1"),
+        (ARCHITECTURE, {"image_size": 16_000, "pretrained": False}, "1,000,000 patches"),
         (ARCHITECTURE, {"image_size": 100, "pretrained": False}, "no whole number"),
         (ARCHITECTURE, {"image_size": 0, "pretrained": False}, "no whole number"),
         (ARCHITECTURE, {"device": "quantum", "pretrained": False}, "device 'quantum'"),
@@ -167,6 +173,54 @@ def test_wrong_tensors_are_named_one_by_one(model, tmp_path):
 def test_what_cannot_be_loaded_gets_a_sentence(name, options, sentence):
     with pytest.raises(hs.HeadscopeError, match=sentence):
         hs.load(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "is not timm's"),
+        (json.dumps(config(architecture=3)), "is not timm's"),
+        (json.dumps(config(model_args=[1])), "is not timm's"),
+        (json.dumps(config(model_args={**SMALL, "colour": "red"})), "could not be loaded"),
+        (json.dumps(config(model_args={**SMALL, "num_heads": 5})), "could not be loaded"),
+    ],
+)
+def test_a_configuration_that_is_wrong_gets_a_sentence(model, tmp_path, text, sentence):
+    path = tmp_path / "mine.safetensors"
+    save_file(model.state_dict(), path, {"timm": text})
+    with pytest.raises(hs.HeadscopeError, match=sentence):
+        hs.load(path)
+
+
+def test_the_input_size_is_the_one_that_the_model_was_built_for(model, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    silent = config()
+    del silent["pretrained_cfg"]
+    save_file(model.state_dict(), path, {"timm": json.dumps(silent)})
+    assert hs.load(path).preprocessing.size == (32, 32)
+
+
+def test_the_towers_of_clip_have_no_classes():
+    assert not hs.load(
+        "vit_base_patch16_clip_224.openai", pretrained=False, image_size=32
+    ).has_classes
+
+
+def test_loading_leaves_the_callers_random_numbers_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    hs.load(ARCHITECTURE, pretrained=False, image_size=32)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_label_that_two_classes_have_asks_for_the_index():
+    checkpoint = hs.load(ARCHITECTURE, pretrained=False, image_size=32)
+    twice = next(label for label in checkpoint.labels if checkpoint.labels.count(label) > 1)
+    with pytest.raises(hs.HeadscopeError, match="name one by its index"):
+        checkpoint.class_index(twice)
+    assert checkpoint.class_index(np.int64(3)) == 3
 
 
 def test_a_file_without_an_architecture_asks_for_one(model, tmp_path):

@@ -1,5 +1,8 @@
 """Registries: a duplicate name is an error, and a folder registers itself."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from headscope.analysis.metrics import attention_metrics
@@ -13,6 +16,18 @@ def test_a_duplicate_name_is_an_error():
     with pytest.raises(ValueError, match="two colours called 'red'"):
         registry.add("red", 2)
     assert dict(registry.all) == {"red": 1}
+
+
+def test_threads_that_ask_at_once_all_see_everything():
+    registry = Registry("metrics", folder="headscope.analysis.metrics")
+    barrier = threading.Barrier(4)
+
+    def ask(_):
+        barrier.wait()
+        return registry.all is registry._things and registry._folder is None
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(4)))
 
 
 def test_files_of_a_folder_register_themselves():
