@@ -4,12 +4,13 @@ from .analysis.analyze import Progress, analyze
 from .analysis.maps import AttentionMaps, attention_maps
 from .analysis.study import Study, open_study
 from .models.ablation import ablate
-from .models.capture import CaptureReport, LayerAttention, capture
+from .models.capture import LayerAttention, capture
 from .models.checkpoint import Checkpoint, Preprocessing
 from .models.errors import HeadscopeError
 from .models.images import Photograph, find_images, read_image
 from .models.layout import TokenLayout
 from .models.loading import known_checkpoints, load
+from .models.report import CaptureReport
 from .models.samples import sample_images
 
 __all__ = [

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .checkpoint import Checkpoint
 from .errors import HeadscopeError
 from .interception import AttentionCall, intercept
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
 
 Ablation = Callable[[Float[Tensor, "image query channel"]], Float[Tensor, "image query channel"]]
 """What takes the place of one head's output."""
@@ -38,7 +35,7 @@ def ablation(mode: str) -> Ablation:
 
 @contextmanager
 def ablate(
-    checkpoint: "Checkpoint", heads: Iterable[tuple[int, int]], *, mode: str = "zero"
+    checkpoint: Checkpoint, heads: Iterable[tuple[int, int]], *, mode: str = "zero"
 ) -> Iterator[None]:
     """Replace the output of some heads, `(layer, head)`, in every forward pass of this context.
 

@@ -14,12 +14,12 @@ from jaxtyping import Float, UInt8
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
-from .capture import CaptureReport, read
 from .errors import HeadscopeError
 from .families import Family, family_of
 from .images import ImageSource, Photograph, one_or_many, read_image
 from .interception import Site
 from .layout import TokenLayout
+from .report import CaptureReport, read
 
 Images = Tensor | Photograph | ImageSource | Iterable[ImageSource | Photograph]
 """A batch ready for the model, one image, or several."""

@@ -7,3 +7,9 @@ class HeadscopeError(Exception):
     The command prints it and exits with status 2; the app shows it in place. Anything else that
     is raised is a bug of headscope.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, as a sentence."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"{line}."

@@ -1,14 +1,10 @@
 """Checkpoints by name: the embedded ones, timm's, the Hugging Face hub's, a local file's."""
 
-import argparse
 import difflib
 import importlib.resources
-import json
-import pickle
 import threading
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +12,14 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, Preprocessing
-from .errors import HeadscopeError
+from .errors import HeadscopeError, first_line
 from .families import family_of
+from .weights_file import read_config, read_tensors
 
 DEMO = "demo/"
 HUB = "hf-hub:"
@@ -33,8 +29,6 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 _SEEDING = threading.Lock()
 _MISFIT = (RuntimeError, ValueError, TypeError, AssertionError, KeyError, AttributeError)
 """What a model raises that is built or run with arguments that do not fit it."""
-_UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, IndexError)
-"""What `torch.load` raises for a file that is cut short, or that is no checkpoint at all."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ def load(
         )
     except _MISFIT as error:
         raise HeadscopeError(
-            f"{name} was built, but does not run: {_first_line(error)} Its configuration may "
+            f"{name} was built, but does not run: {first_line(error)} Its configuration may "
             "not be that of its weights."
         ) from error
 
@@ -163,10 +157,10 @@ def _nearest(name: str) -> str:
 
 
 def _file_source(path: Path, arch: str | None) -> Source:
-    config = _file_config(path)
+    config = read_config(path)
 
     def state() -> dict[str, Tensor]:
-        return _read_tensors(path)
+        return read_tensors(path)
 
     architecture = arch or config.get("architecture")
     if architecture is None:
@@ -181,81 +175,6 @@ def _file_source(path: Path, arch: str | None) -> Source:
         if config.get(key) is not None:
             pretrained_cfg[key] = config[key]
     return Source(architecture, dict(config.get("model_args") or {}), pretrained_cfg or None, state)
-
-
-def _file_config(path: Path) -> dict[str, Any]:
-    """timm's configuration in a file's header, or in `config.json` beside it; may be empty."""
-    text, where = "", path
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                text = (file.metadata() or {}).get("timm", "")
-        except SafetensorError as error:
-            raise HeadscopeError(
-                f"{path} is not a whole safetensors file ({error}); fetch or save it again."
-            ) from error
-    beside = path.with_name("config.json")
-    try:
-        if not text and beside.is_file():
-            text, where = beside.read_text(encoding="utf-8"), beside
-        config = json.loads(text or "{}")
-    except (OSError, ValueError) as error:
-        raise HeadscopeError(
-            f"The configuration in {where} is no JSON ({_first_line(error)}) Mend it or remove it."
-        ) from error
-    parts = (
-        (config, *(config.get(k) or {} for k in ("model_args", "pretrained_cfg")))
-        if (isinstance(config, dict))
-        else (config,)
-    )
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(
-        config.get("architecture", ""), str
-    ):
-        raise HeadscopeError(
-            f"The configuration in {where} is not timm's: expected an architecture, model_args and "
-            "pretrained_cfg, as timm saves for the hub."
-        )
-    return config
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, without running any code of the file."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    try:
-        # A Namespace is what timm's training script keeps its options in; it runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        unsafe = _unsafe_globals(path)
-        why = f"it holds code ({unsafe}), which loading would run" if unsafe else "it is damaged"
-        raise HeadscopeError(
-            f"{path} was not opened: {why}. Save the tensors alone, "
-            "torch.save(model.state_dict(), …) or safetensors, and open that."
-        ) from error
-    except _UNREADABLE as error:
-        raise HeadscopeError(f"{path} is no whole checkpoint ({_first_line(error)})") from error
-    # Usual wrappings, the averaged weights first, as timm's own loader has it.
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {
-        str(key).removeprefix("module."): value
-        for key, value in (content.items() if isinstance(content, dict) else ())
-        if isinstance(value, Tensor)
-    }
-    if not tensors:
-        raise HeadscopeError(f"{path} holds no named tensors; expected a state dict.")
-    return tensors
-
-
-def _unsafe_globals(path: Path) -> str:
-    try:
-        return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (pickle.UnpicklingError, *_UNREADABLE):
-        return ""
 
 
 def _fill(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
@@ -295,7 +214,7 @@ def _create(source: Source, name: str, *, pretrained: bool, seed: int) -> nn.Mod
             "(pretrained=False)."
         )
         raise HeadscopeError(
-            f"{name} could not be loaded: {_first_line(error)} {way_out}"
+            f"{name} could not be loaded: {first_line(error)} {way_out}"
         ) from error
 
 
@@ -381,12 +300,6 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise HeadscopeError(
-            f"The device {name!r} is not there ({_first_line(error)}); expected 'cpu' or 'cuda'."
+            f"The device {name!r} is not there ({first_line(error)}); expected 'cpu' or 'cuda'."
         ) from error
     return device
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line of an error's text, as a sentence."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return f"{line}."

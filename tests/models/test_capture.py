@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 import headscope as hs
-from headscope.models.capture import PARITY_LIMIT, watch
+from headscope.models.capture import watch
 from headscope.models.interception import intercept
 from headscope.models.replay import Replay
+from headscope.models.report import PARITY_LIMIT
 
 FAMILIES = {
     # name: (input size, prefix tokens by kind, grid)
