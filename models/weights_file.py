@@ -37,14 +37,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise HeadscopeError(
             f"The configuration in {where} is no JSON ({first_line(error)}) Mend it or remove it."
         ) from error
-    parts = (
-        (config, *(config.get(k) or {} for k in ("model_args", "pretrained_cfg")))
-        if (isinstance(config, dict))
-        else (config,)
+    is_timms = (
+        isinstance(config, dict)
+        and isinstance(config.get("architecture", ""), str)
+        and all(isinstance(config.get(k) or {}, dict) for k in ("model_args", "pretrained_cfg"))
     )
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(
-        config.get("architecture", ""), str
-    ):
+    if not is_timms:
         raise HeadscopeError(
             f"The configuration in {where} is not timm's: expected an architecture, model_args and "
             "pretrained_cfg, as timm saves for the hub."

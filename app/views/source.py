@@ -96,7 +96,7 @@ def _source_of(study: "Study") -> services.Source:
     told = json.loads(study.data.attrs["loaded_with"])
     size = told.pop("image_size", None)
     return services.Source(
-        **{"name": study.model, **told}, image_size=tuple(size) if size else None
+        **{**told, "name": study.model}, image_size=tuple(size) if size else None
     )
 
 
