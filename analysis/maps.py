@@ -31,12 +31,6 @@ class AttentionMaps:
         return self.weights.nbytes + self.row_max.nbytes
 
 
-def maps_bytes(checkpoint: Checkpoint) -> int:
-    """Size of the maps of all heads of one image."""
-    n_tokens = checkpoint.layout.n_tokens
-    return checkpoint.n_layers * max(checkpoint.n_heads) * n_tokens * (n_tokens + 4)
-
-
 def attention_maps(
     checkpoint: Checkpoint,
     crop: UInt8[np.ndarray, "row column 3"],

@@ -25,9 +25,10 @@ HEAD = ("layer", "head")
 class Study:
     """The results of one checkpoint on one set of images.
 
-    `data` is an `xarray.Dataset`, read from the store as it is used; every variable carries
-    `long_name`, `units` and `description`. Heads that a layer does not have are NaN, and so are
-    images that are not done. Raw per-image values are kept: means and intervals are views of them.
+    `data` is an `xarray.Dataset`, read from the store as it is used; every variable and coordinate
+    has a `long_name`, those per head also `units` and a `description`. Heads that a layer does not
+    have are NaN, and so are images that are not done. Raw per-image values are kept: means and
+    intervals are views of them.
     """
 
     store: Store
@@ -103,8 +104,7 @@ class Study:
             if not set(HEAD) <= set(variable.dims) or extra not in ([], ["ablation"]):
                 continue
             for ablation in self.data["ablation"].values.tolist() if extra else [None]:
-                chosen = variable if ablation is None else variable.sel(ablation=ablation)
-                yield chosen
+                yield variable if ablation is None else variable.sel(ablation=ablation)
 
     def save(self, path: str | Path) -> "Study":
         """A copy of the study at a new place on disk.

@@ -37,8 +37,6 @@ def analyze(options: argparse.Namespace) -> None:
     images = [*map(sample_image, samples), *find_images(files)]
     _check_writable(options.out)
     checkpoint = _load(options)
-    if options.target is not None:
-        checkpoint.class_index(options.target)
     skipped: list[HeadscopeError] = []
 
     named = {Path(pattern) for pattern in files}
