@@ -8,31 +8,9 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint, Images
 from .interception import AttentionCall, intercept
-from .layout import TokenLayout
+from .layers import LayerAttention
 
-
-class LayerAttention:
-    """Attention of one layer for a batch of images."""
-
-    def __init__(self, layer: int, layout: TokenLayout, call: AttentionCall) -> None:
-        self.layer = layer
-        self.layout = layout
-        self.module = call.site.module
-        self._call = call
-
-    @property
-    def weights(self) -> Float[Tensor, "image head query key"]:
-        """Attention maps after softmax; rows sum to 1 over keys."""
-        return self._call.weights
-
-    @property
-    def value(self) -> Float[Tensor, "image head key channel"]:
-        return self._call.value
-
-    @property
-    def head_output(self) -> Float[Tensor, "image head query channel"]:
-        """`weights @ value` as the model itself computed it, before the output projection."""
-        return self._call.output
+__all__ = ["LayerAttention", "capture", "watch"]
 
 
 def watch(
@@ -46,17 +24,25 @@ def watch(
     Returns the model's output, equal to the bit to that of an unwatched run.
     """
     checkpoint.check_batch(batch)
+    begun: dict[int, list[AttentionCall]] = {}
     seen = 0
 
     def on_call(call: AttentionCall) -> None:
         nonlocal seen
-        layer = checkpoint.layer_of.get(call.site)
-        if layer is not None:
+        index = checkpoint.layer_of.get(call.site)
+        if index is None:
+            return
+        layer = checkpoint.layers[index]
+        calls = begun.setdefault(index, [])
+        calls.append(call)
+        if len(calls) == len(layer.sites):
             seen += 1
-            on_layer(LayerAttention(layer, checkpoint.layout, call))
+            on_layer(LayerAttention(layer, begun.pop(index), layouts.get(index)))
 
-    with checkpoint.lock, torch.inference_mode(), intercept(checkpoint.model, on_call):
-        output = checkpoint.model(batch)
+    with checkpoint.lock, torch.inference_mode():
+        layouts = checkpoint.routed_layouts(batch)
+        with intercept(checkpoint.model, on_call):
+            output = checkpoint.readout(checkpoint.model(batch))
     if seen != checkpoint.n_layers:
         raise RuntimeError(f"{seen} of {checkpoint.n_layers} layers were captured")
     return output

@@ -14,15 +14,21 @@ from jaxtyping import Float, UInt8
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
-from .errors import HeadscopeError
+from .errors import MISFIT, HeadscopeError, first_line
 from .families import Family, family_of
 from .images import ImageSource, Photograph, one_or_many, read_image
-from .interception import Site
-from .layout import TokenLayout
+from .interception import Site, without_fast_path
+from .layers import Common, Layer
+from .layout import AttentionLayout, TokenLayout
+from .readout import Readout, readout_of
 from .report import CaptureReport, read
+from .routing import routed_layouts
 
 Images = Tensor | Photograph | ImageSource | Iterable[ImageSource | Photograph]
 """A batch ready for the model, one image, or several."""
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+"""Of red, green and blue: ITU-R BT.601, as Pillow's conversion to grey has it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
     crop_mode: str = "center"
+
+    @property
+    def channels(self) -> int:
+        """Of the input."""
+        return len(self.mean)
 
     def describe(self) -> str:
         """One line for people."""
@@ -69,6 +80,9 @@ class Preprocessing:
     ) -> Float[Tensor, "image 3 row column"]:
         """Crops as the float input of the model."""
         pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255
+        if self.channels == 1:
+            weights = torch.tensor(_LUMINANCE).view(1, 3, 1, 1)
+            pixels = (pixels * weights).sum(1, keepdim=True)
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return ((pixels - mean) / std).contiguous()
 
@@ -87,9 +101,15 @@ class Checkpoint:
     labels: tuple[str, ...]
     """Class names by class index; empty for a model without a classifier."""
     family: Family
-    layout: TokenLayout
+    layers: tuple[Layer, ...]
+    """What can be read, in the order in which it runs."""
     report: CaptureReport
-    layer_of: dict[Site, int]
+    readout: Readout = field(repr=False)
+    """From what the model gives to one row of logits or features for each image."""
+    image_axes: Mapping[str, tuple[int | None, ...]] = field(repr=False)
+    """Of the tensors that each module gives, the axis of the images; None for parameters."""
+    prefix_kinds: tuple[str, ...] = ()
+    """Kinds of the tokens that are no patches, in their order."""
     loaded_with: Mapping[str, Any] = field(default_factory=dict)
     """The arguments of `load`, so that a study can be looked at with the same checkpoint."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -103,31 +123,70 @@ class Checkpoint:
         architecture: str,
         preprocessing: Preprocessing,
         labels: tuple[str, ...] = (),
+        readout: Readout | None = None,
+        prefix: tuple[str, ...] | None = None,
+        layout: TokenLayout | None = None,
         loaded_with: Mapping[str, Any] | None = None,
     ) -> "Checkpoint":
         """Read a model, and check the reading against the model's own output.
 
+        `prefix` and `layout` say what the model itself does not tell (`wrap`).
+
         Raises:
-            HeadscopeError: the model's family, or all of its attention, cannot be read.
+            HeadscopeError: none of its attention can be read, or it does not take the input.
         """
         model.eval().requires_grad_(requires_grad=False)
         family = family_of(model)
-        layout = family.layout(model, preprocessing.size)
+        readout = readout or readout_of(model)
         noise = torch.Generator().manual_seed(0)
-        example = torch.randn(1, 3, *preprocessing.size, generator=noise).to(_weight(model))
-        report, layer_of = read(model, layout, example)
+        example = torch.randn(1, preprocessing.channels, *preprocessing.size, generator=noise)
+        example = example.to(_weight(model))
+        try:
+            kinds = family.prefix_kinds(model) if prefix is None else prefix
+            report, layers, trace = read(model, example, kinds, readout, layout)
+        except MISFIT as error:
+            height, width = preprocessing.size
+            raise HeadscopeError(
+                f"{name} does not run on {preprocessing.channels} channels of {width}×{height} px "
+                f"(width × height): {first_line(error)}"
+            ) from error
         return cls(
-            name,
-            architecture,
-            model,
-            preprocessing,
-            labels,
-            family,
-            layout,
-            report,
-            layer_of,
-            loaded_with or {},
+            name=name,
+            architecture=architecture,
+            model=model,
+            preprocessing=preprocessing,
+            labels=labels,
+            family=family,
+            layers=layers,
+            report=report,
+            readout=readout,
+            image_axes=trace.image_axes,
+            prefix_kinds=kinds,
+            loaded_with=loaded_with or {},
         )
+
+    @cached_property
+    def layer_of(self) -> dict[Site, int]:
+        """The layer of each call that can be read."""
+        return {site: layer.index for layer in self.layers for site in layer.sites}
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The tokens of the first layer; in a model of one column, those of every layer."""
+        return self.layers[0].layout.queries
+
+    @property
+    def common(self) -> Common:
+        """What the layers have between them."""
+        return self.layers[0].common
+
+    def routed_layouts(
+        self, batch: Float[Tensor, "image channel row column"]
+    ) -> dict[int, list[AttentionLayout]]:
+        """For layers whose windows depend on the image: the layout of each image of a batch."""
+        if not any(layer.routed for layer in self.layers):
+            return {}
+        return routed_layouts(self.model, self.layers, batch, self.prefix_kinds)
 
     @property
     def n_layers(self) -> int:
@@ -146,6 +205,12 @@ class Checkpoint:
     def device(self) -> torch.device:
         return _weight(self.model).device
 
+    @property
+    def identity(self) -> str:
+        """Of all that decides a number: `digest`, preprocessing and precision."""
+        precision = self.loaded_with.get("precision", "float32")
+        return f"{self.digest} {self.preprocessing} {precision}"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the architecture and the names, shapes and bytes of all weights."""
@@ -163,7 +228,18 @@ class Checkpoint:
     def prepare(
         self, crops: UInt8[np.ndarray, "image row column 3"]
     ) -> Float[Tensor, "image 3 row column"]:
-        """Crops as the model's input, on its device and in its precision."""
+        """Crops as the model's input, on its device and in its precision.
+
+        A model of one channel is given their luminance.
+
+        Raises:
+            HeadscopeError: the model takes another number of channels than 1 or 3.
+        """
+        if self.preprocessing.channels not in (1, 3):
+            raise HeadscopeError(
+                f"{self.name} takes {self.preprocessing.channels} channels, and photographs have "
+                "3; give Checkpoint.batch a float tensor of (images, channels, height, width)."
+            )
         return self.preprocessing.normalise(crops).to(_weight(self.model))
 
     def batch(self, images: Images) -> Float[Tensor, "image 3 row column"]:
@@ -185,8 +261,8 @@ class Checkpoint:
 
     def run(self, batch: Float[Tensor, "image 3 row column"]) -> Float[Tensor, "image output"]:
         """The model's output: logits, or features where there is no classifier."""
-        with self.lock, torch.inference_mode():
-            return self.model(batch)
+        with self.lock, torch.inference_mode(), without_fast_path():
+            return self.readout(self.model(batch))
 
     def probabilities(
         self, batch: Float[Tensor, "image 3 row column"]
@@ -202,7 +278,7 @@ class Checkpoint:
 
     def check_batch(self, batch: Tensor) -> None:
         """Raise a HeadscopeError unless a tensor is an input that the token layout is about."""
-        expected = (3, *self.preprocessing.size)
+        expected = (self.preprocessing.channels, *self.preprocessing.size)
         if batch.dim() != 4 or tuple(batch.shape[1:]) != expected or not batch.is_floating_point():
             raise HeadscopeError(
                 f"{self.name} takes float tensors of (images, {', '.join(map(str, expected))}), "

@@ -9,6 +9,10 @@ class HeadscopeError(Exception):
     """
 
 
+MISFIT = (RuntimeError, ValueError, TypeError, AssertionError, KeyError, AttributeError, IndexError)
+"""What a model raises that is built or run with arguments that do not fit it."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, as a sentence."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

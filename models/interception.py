@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -21,8 +22,16 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 _SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax}
-_DROPOUT = {torch.dropout, functional.dropout}
 _MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.bmm}
+
+_MULTI_HEAD_BODY = FunctionType(
+    functional.multi_head_attention_forward.__code__,
+    {**vars(functional), "has_torch_function": lambda _: False},
+    "multi_head_attention_forward",
+    functional.multi_head_attention_forward.__defaults__,
+)
+"""PyTorch's own multi-head attention, told that nothing overrides it: so the calls within it can
+be seen, where it would hand itself over as one."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +48,59 @@ class Site:
 
 
 class AttentionCall:
-    """One attention as the model computes it: weights, values and their product."""
+    """One attention as the model computes it: weights, values and their product.
+
+    Axes are the model's own, whatever it made of images, windows and heads; the last two are
+    (query, key), (key, channel) and (query, channel). Nothing is computed before it is asked for.
+    """
 
     def __init__(
-        self, site: Site, value: Tensor, output: Tensor, weights: Callable[[], Tensor]
+        self,
+        site: Site,
+        value: Tensor,
+        *,
+        output: Callable[[], Tensor],
+        weights: Callable[[], Tensor],
+        operands: tuple[Tensor, Tensor] | None = None,
+        unmixed: Callable[[], Tensor | None] | None = None,
     ) -> None:
         self.site = site
         self.value = value
-        """As `image head key channel`."""
-        self.output = output
-        """`weights @ value` as the model computed it: `image head query channel`."""
+        """As `... key channel`."""
+        self.operands = operands
+        """Query and key of a fused attention; None where weights were formed step by step."""
+        self._unmixed = unmixed
+        self._output = output
         self._weights = weights
 
+    def part(self, index: int, n_parts: int) -> "AttentionCall":
+        """One of equal parts of the batch, by itself."""
+
+        def part(tensor: Tensor) -> Tensor:
+            return tensor.unflatten(0, (n_parts, -1))[index]
+
+        return AttentionCall(
+            self.site,
+            part(self.value),
+            output=lambda: part(self.output),
+            weights=lambda: part(self.weights),
+            unmixed=lambda: None if self.unmixed is None else part(self.unmixed),
+        )
+
     @cached_property
-    def weights(self) -> Float[Tensor, "image head query key"]:
-        """Attention after softmax: rows sum to 1 over keys."""
+    def weights(self) -> Float[Tensor, "*lead query key"]:
+        """Attention as it meets the values; after a softmax alone, rows sum to 1 over keys."""
         return self._weights()
+
+    @cached_property
+    def unmixed(self) -> Float[Tensor, "*lead query key"] | None:
+        """Weights as the softmax gave them, where the model changes them after it; else None."""
+        return None if self._unmixed is None else self._unmixed()
+
+    @cached_property
+    def output(self) -> Float[Tensor, "*lead query channel"]:
+        """`weights @ value` as the model itself computes it."""
+        return self._output()
 
 
 OnCall = Callable[[AttentionCall], Tensor | None]
@@ -75,6 +121,20 @@ def intercept(model: nn.Module, on_call: OnCall, *, name: str = "") -> Iterator[
             yield
     finally:
         tracker.remove()
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Let PyTorch's own encoder layers run as they do while they are watched.
+
+    Unwatched they take a short cut that rounds differently. The switch is the process's.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class _ModuleTracker:
@@ -112,15 +172,20 @@ class _ModuleTracker:
 
 
 @dataclass
-class _PendingSoftmax:
-    """Weights that wait for their product with the values."""
+class _Lineage:
+    """A tensor that came of a softmax, on its way to the values."""
 
-    weights: Tensor
-    alias: Tensor
-    """What the model holds now: the weights themselves, or what dropout made of them."""
+    tensor: Tensor
+    """Held, so that its id stays its own."""
+    origins: tuple[Tensor, ...]
+    """The softmaxes that it came of; several where the model mixes them (ConViT)."""
 
-    def give_weights(self) -> Tensor:
-        return self.weights
+    @property
+    def unmixed(self) -> Tensor | None:
+        """The softmax itself, unless it is what meets the values."""
+        origin = self.origins[0]
+        same = len(self.origins) == 1 and torch.equal(origin, self.tensor.reshape(origin.shape))
+        return None if same else origin
 
 
 class _AttentionMode(TorchFunctionMode):
@@ -130,7 +195,7 @@ class _AttentionMode(TorchFunctionMode):
         self._on_call = on_call
         self._pass = 0
         self._calls: dict[str, int] = {}
-        self._pending: list[_PendingSoftmax] = []
+        self._lines: dict[int, _Lineage] = {}
 
     def __torch_function__(
         self,
@@ -139,35 +204,110 @@ class _AttentionMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
         if self._tracker.passes != self._pass:
             # Calls are counted in each forward pass anew: a context may see many.
             self._pass = self._tracker.passes
             self._calls.clear()
-            self._pending.clear()
+            self._lines.clear()
+        if func is functional.multi_head_attention_forward:
+            with self:  # its body calls the attention that is to be seen
+                return _MULTI_HEAD_BODY(*args, **kwargs)
         if func is functional.scaled_dot_product_attention:
-            bound = _SdpaArguments(*args, **(kwargs or {}))
-            return self._seen(bound.value_of_each_head, result, bound.weights)
+            return self._fused(func, args, kwargs)
+        if self._lines and func in _MATMUL and len(args) > 1:
+            for position, transposed in ((0, False), (1, True)):
+                line = self._lines.get(id(args[position]))
+                if line is not None:
+                    return self._product(func, args, line, transposed=transposed)
+        result = func(*args, **kwargs)
         if func in _SOFTMAX and result.dim() >= 3:
-            self._pending.append(_PendingSoftmax(result, result))
-        elif func in _DROPOUT and args:
-            for pending in self._pending:
-                if args[0] is pending.alias:
-                    pending.alias = result
-        elif func in _MATMUL and len(args) > 1:
-            for pending in self._pending:
-                if args[0] is pending.alias:
-                    self._pending.remove(pending)
-                    return self._seen(args[1], result, pending.give_weights)
+            self._lines[id(result)] = _Lineage(result, (result,))
+        elif self._lines:
+            self._follow(args, result)
         return result
 
-    def _seen(self, value: Tensor, output: Tensor, weights: Callable[[], Tensor]) -> Tensor:
+    def _follow(self, args: tuple[Any, ...], result: Any) -> None:
+        """Weights may be masked, dropped, rescaled, moved and mixed before they meet the values."""
+        found = [self._lines[id(a)] for a in args if id(a) in self._lines]
+        found += [
+            self._lines[id(a)]
+            for several in args
+            if isinstance(several, (list, tuple))
+            for a in several
+            if id(a) in self._lines
+        ]
+        if not found:
+            return
+        origins = tuple({id(o): o for line in found for o in line.origins}.values())
+        largest = max(origin.numel() for origin in origins)
+        for tensor in result if isinstance(result, (list, tuple)) else (result,):
+            # What has grown is no map any more: gates weigh features, not values.
+            if isinstance(tensor, Tensor) and tensor.dim() >= 3 and tensor.numel() <= largest:
+                self._lines[id(tensor)] = _Lineage(tensor, origins)
+
+    def _product(
+        self, func: Callable[..., Any], args: tuple[Any, ...], line: _Lineage, *, transposed: bool
+    ) -> Tensor:
+        used = {id(origin) for origin in line.origins}
+        self._lines = {
+            key: other
+            for key, other in self._lines.items()
+            if used.isdisjoint(id(origin) for origin in other.origins)
+        }
+        if not transposed:
+            return self._seen(
+                args[1],
+                lambda: func(*args),
+                lambda: line.tensor,
+                unmixed=lambda: line.unmixed,
+            )
+        # values @ weightsᵀ, channels first: the same product, seen from its other side
+        return (
+            self._seen(
+                args[0].transpose(-2, -1),
+                lambda: func(*args).transpose(-2, -1),
+                lambda: line.tensor.transpose(-2, -1),
+                unmixed=lambda: line.unmixed,
+            )
+            .transpose(-2, -1)
+            .contiguous()
+        )  # as the product itself lies in memory: models view it
+
+    def _fused(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        bound = _SdpaArguments(*args, **kwargs)
+        return self._seen(
+            bound.value_of_each_head,
+            lambda: func(*args, **kwargs),
+            bound.weights,
+            operands=(bound.query, bound.key_of_each_head),
+        )
+
+    def _seen(
+        self,
+        value: Tensor,
+        output: Callable[[], Tensor],
+        weights: Callable[[], Tensor],
+        *,
+        operands: tuple[Tensor, Tensor] | None = None,
+        unmixed: Callable[[], Tensor | None] | None = None,
+    ) -> Tensor:
         # The product tells whose attention it is: softmax and dropout may be sub-modules.
         module = self._tracker.running
         index = self._calls.get(module, 0)
         self._calls[module] = index + 1
-        replacement = self._on_call(AttentionCall(Site(module, index), value, output, weights))
-        return output if replacement is None else replacement
+        call = AttentionCall(
+            Site(module, index),
+            value,
+            output=output,
+            weights=weights,
+            operands=operands,
+            unmixed=unmixed,
+        )
+        replacement = self._on_call(call)
+        return call.output if replacement is None else replacement.contiguous()
 
 
 @dataclass(frozen=True)
@@ -187,6 +327,10 @@ class _SdpaArguments:
     def value_of_each_head(self) -> Tensor:
         return self._of_each_head(self.value)
 
+    @property
+    def key_of_each_head(self) -> Tensor:
+        return self._of_each_head(self.key)
+
     def _of_each_head(self, tensor: Tensor) -> Tensor:
         """Grouped-query attention shares a key-value head among neighbouring query heads."""
         if not self.enable_gqa:
@@ -197,7 +341,7 @@ class _SdpaArguments:
         """softmax(q kᵀ · scale + mask), at least in float32: half precision would lose the tail."""
         dtype = torch.promote_types(self.query.dtype, torch.float32)
         scale = 1 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
-        key = self._of_each_head(self.key).to(dtype)
+        key = self.key_of_each_head.to(dtype)
         scores = (self.query.to(dtype) * scale) @ key.transpose(-2, -1)
         mask = self.attn_mask
         if self.is_causal:

@@ -5,8 +5,8 @@ import importlib.resources
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, Preprocessing
-from .errors import HeadscopeError, first_line
+from .errors import MISFIT, HeadscopeError, first_line
 from .families import family_of
+from .precision import check_precision
 from .weights_file import read_config, read_tensors
 
 DEMO = "demo/"
@@ -27,8 +28,6 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 """Files that are taken for weights."""
 
 _SEEDING = threading.Lock()
-_MISFIT = (RuntimeError, ValueError, TypeError, AssertionError, KeyError, AttributeError)
-"""What a model raises that is built or run with arguments that do not fit it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,9 @@ def load(
     pretrained: bool = True,
     seed: int = 0,
     image_size: int | tuple[int, int] | None = None,
+    in_chans: int | None = None,
     device: str = "cpu",
+    precision: str = "float32",
 ) -> Checkpoint:
     """A checkpoint, read and checked.
 
@@ -60,33 +61,45 @@ def load(
         pretrained: False leaves the weights of a timm architecture random.
         seed: of the random weights.
         image_size: input height and width in pixels, where it is not the one trained on.
+        in_chans: channels of the input, where they are not the architecture's own.
         device: where the network runs, such as `"cpu"` or `"cuda"`.
+        precision: `"float32"`, or `"bfloat16"` (`"float16"` on CUDA) for importance that is faster
+            and a little less precise. The weights stay in float32, and so does the clean pass:
+            what an ablation changes is computed in the other precision (`models/precision.py`).
 
     Raises:
         HeadscopeError: unknown name, no network, damaged or unsafe file, wrong tensors, an input
-            size or a family that cannot be taken.
+            size or a family that cannot be taken, a precision that the device does not have.
     """
     name = str(name)
     where = _device(device)
+    check_precision(precision, where)
     if not 0 <= seed < 2**63:
         raise HeadscopeError(f"The seed {seed} is out of range; expected 0 to 2⁶³ − 1.")
     source = _find(name, arch)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if size is not None and min(size) <= 0:
+        raise HeadscopeError(
+            f"An input of {size[1]}×{size[0]} px (width × height) is no whole number of patches; "
+            "expected sizes above 0."
+        )
+    if in_chans is not None:
+        source = replace(source, model_args={**source.model_args, "in_chans": in_chans})
     if source.state is not None:
         model = _create(source, name, pretrained=False, seed=seed)
         _fill(model, source.state(), name)
     else:
         if pretrained or name.startswith(HUB):
             _check_reachable(source.architecture)
-        model = _create(source, name, pretrained=pretrained, seed=seed)
+        model = _create(source, name, pretrained=pretrained, seed=seed, size=size)
     if size is not None:
-        family_of(model).resize(model, size)
+        _resize(model, name, size)
     try:
         return Checkpoint.of(
             model.to(where),
             name=name,
             architecture=source.architecture,
-            preprocessing=_preprocessing(model, size),
+            preprocessing=_preprocessing(model, size, in_chans),
             labels=_labels(model, source.architecture),
             loaded_with={
                 "name": name,
@@ -94,9 +107,11 @@ def load(
                 "pretrained": pretrained,
                 "seed": seed,
                 "image_size": size,
+                "in_chans": in_chans,
+                "precision": precision,
             },
         )
-    except _MISFIT as error:
+    except MISFIT as error:
         raise HeadscopeError(
             f"{name} was built, but does not run: {first_line(error)} Its configuration may "
             "not be that of its weights."
@@ -196,7 +211,28 @@ def _fill(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
     model.load_state_dict(state)
 
 
-def _create(source: Source, name: str, *, pretrained: bool, seed: int) -> nn.Module:
+def _create(
+    source: Source,
+    name: str,
+    *,
+    pretrained: bool,
+    seed: int,
+    size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """Build a network; for `size` where its architecture has to know it beforehand."""
+    if size is not None and source.state is None:
+        sized = replace(source, model_args={**source.model_args, "img_size": size})
+        try:
+            return _create(sized, name, pretrained=pretrained, seed=seed)
+        except HeadscopeError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            # Convolutions take any size, and ask for none.
+            if not isinstance(error.__cause__, TypeError):
+                raise HeadscopeError(
+                    f"{name} cannot take {size[1]}×{size[0]} px (width × height): "
+                    f"{first_line(error.__cause__ or error)}"
+                ) from error
     arguments: dict[str, Any] = dict(source.model_args)
     if source.pretrained_cfg is not None:
         arguments["pretrained_cfg_overlay"] = source.pretrained_cfg
@@ -206,7 +242,7 @@ def _create(source: Source, name: str, *, pretrained: bool, seed: int) -> nn.Mod
         with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return timm.create_model(source.architecture, pretrained=pretrained, **arguments)
-    except (OSError, *_MISFIT) as error:
+    except (OSError, *MISFIT) as error:
         way_out = (
             "Its configuration may not be timm's."
             if source.state is not None
@@ -257,19 +293,36 @@ def _check_reachable(architecture: str) -> None:
         ) from error
 
 
-def _preprocessing(model: nn.Module, size: tuple[int, int] | None) -> Preprocessing:
+def _resize(model: nn.Module, name: str, size: tuple[int, int]) -> None:
+    try:
+        family_of(model).resize(model, size)
+    except MISFIT as error:
+        height, width = size
+        raise HeadscopeError(
+            f"{name} cannot take {width}×{height} px (width × height): {first_line(error)}"
+        ) from error
+
+
+def _preprocessing(
+    model: nn.Module, size: tuple[int, int] | None, in_chans: int | None
+) -> Preprocessing:
     config = resolve_data_config(model=model)
     channels, height, width = config["input_size"]
-    if channels != 3:
-        raise HeadscopeError(f"The model takes {channels} channels; only 3 can be read yet.")
     return Preprocessing(
         size or family_of(model).built_size(model) or (height, width),
-        tuple(config["mean"]),
-        tuple(config["std"]),
+        _of_channels(config["mean"], in_chans or channels),
+        _of_channels(config["std"], in_chans or channels),
         config["interpolation"],
         config["crop_pct"],
         config["crop_mode"],
     )
+
+
+def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One value a channel; where they are not those of the configuration, its mean for all."""
+    if len(values) == channels:
+        return tuple(values)
+    return (sum(values) / len(values),) * channels
 
 
 def _labels(model: nn.Module, architecture: str) -> tuple[str, ...]:

@@ -1,17 +1,22 @@
 """What can be read of a model's attention, checked against the model's own output."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .errors import HeadscopeError
+from .errors import MISFIT, HeadscopeError, first_line
+from .geometry import SHARED_KEYS, UnplacedError, place_rows
+from .grouping import GIVEN, Group, given_rows, group_calls
 from .interception import AttentionCall, Site, intercept
-from .layout import TokenLayout
+from .layers import Common, Layer
+from .layout import PATCH, TokenLayout
+from .readout import Readout
+from .runs import attention_modules, block_of, parity_of, record_runs, tensors_of
+from .tracing import Choices, Trace, trace
 
 PARITY_LIMIT = 1e-4
 """Largest relative difference at which a reading counts as right.
@@ -26,21 +31,30 @@ ROW_LIMIT = 1e-3
 
 @dataclass(frozen=True)
 class Reading:
-    """What capture makes of one attention module."""
+    """What capture makes of one attention."""
 
     module: str
     kind: str
     """The module's class."""
     status: str
     """`"read"` or `"refused"`."""
-    reason: str
+    reason: str = ""
     """Why it was refused; empty when it was read."""
+    attention: str = ""
+    """Who attends to whom, in words: `"global"`, `"shifted windows"`, `"class attention"`, …"""
     layer: int | None = None
     n_heads: int = 0
     queries: int = 0
+    """Tokens that attend."""
     keys: int = 0
+    """Tokens that are attended to."""
+    query_grid: tuple[int, int] = (0, 0)
+    key_grid: tuple[int, int] = (0, 0)
+    windows: int = 0
     channels: int = 0
     """Of all head outputs together."""
+    prefix: tuple[str, ...] = ()
+    """Kinds of the query tokens that are no patches."""
     parity: float | None = None
     """Largest difference between the module's output and the one made from the weights that were
     read, relative to the largest output; None where there is nothing to compare."""
@@ -79,176 +93,278 @@ class CaptureReport:
         return text + "."
 
     def __str__(self) -> str:
-        lines = [f"{'layer':>5}  {'module':<24} {'heads':>5} {'queries':>7} {'keys':>5}  parity"]
+        width = max([len("module"), *(len(reading.module) for reading in self.readings)])
+        lines = [
+            f"{'layer':>5}  {'module':<{width}} {'heads':>5} {'queries':>8} {'keys':>8}  "
+            f"{'parity':<8} attention"
+        ]
         for reading in self.readings:
             layer = "–" if reading.layer is None else reading.layer
             parity = "" if reading.parity is None else f"{reading.parity:.1e}"
+            sides = (
+                _tokens(reading.queries, reading.query_grid),
+                _tokens(reading.keys, reading.key_grid),
+            )
             lines.append(
-                f"{layer:>5}  {reading.module:<24} {reading.n_heads:>5} {reading.queries:>7} "
-                f"{reading.keys:>5}  {parity}"
+                f"{layer:>5}  {reading.module:<{width}} {reading.n_heads or '':>5} {sides[0]:>8} "
+                f"{sides[1]:>8}  {parity:<8} {reading.attention}".rstrip()
             )
             if reading.reason:
                 lines.append(f"{'':>7}refused: {reading.reason}")
         return "\n".join([*lines, self.summary])
 
 
-def read(
-    model: nn.Module, layout: TokenLayout, example: Float[Tensor, "1 channel height width"]
-) -> tuple[CaptureReport, dict[Site, int]]:
-    """Find every attention module of a model, and check what is read against its own output.
+class NothingReadError(HeadscopeError):
+    """A model of which no attention could be read."""
 
-    Returns the report, and the layer of each site that can be read.
+    def __init__(self, sentence: str, report: CaptureReport, size: tuple[int, int]) -> None:
+        super().__init__(sentence)
+        self.report = report
+        """Which attention modules were refused; empty where there are none."""
+        self.size = size
+        """Of the input, in pixels."""
+
+
+def _tokens(count: int, grid: tuple[int, int]) -> str:
+    """A grid and what is beside it: `"14×14+1"`."""
+    if not count:
+        return ""
+    patches = grid[0] * grid[1]
+    beside = f"+{count - patches}" if count > patches else ""
+    return f"{grid[0]}×{grid[1]}{beside}" if patches else f"{count}"
+
+
+def read(
+    model: nn.Module,
+    example: Float[Tensor, "1 channel height width"],
+    prefix_kinds: tuple[str, ...],
+    readout: Readout,
+    layout: TokenLayout | None = None,
+) -> tuple[CaptureReport, tuple[Layer, ...], Trace]:
+    """Find every attention of a model, place its tokens, and check it against the model's output.
+
+    Args:
+        model: in evaluation mode.
+        example: an input.
+        prefix_kinds: kinds of the model's prefix tokens, in their order.
+        readout: of the model's output.
+        layout: the tokens of attentions whose own cannot be traced.
+
+    Returns:
+        The report, the layers that can be read, in the order in which they run, and the trace of
+        places through the model.
 
     Raises:
         HeadscopeError: no layer could be read.
     """
     calls: dict[Site, _Seen] = {}
+    choices = Choices()
+    values: dict[str, Tensor] = {}
 
     def on_call(call: AttentionCall) -> None:
-        row_error = (call.weights.sum(-1) - 1).abs().max()
+        again = values.get(call.site.module) is call.value
+        values[call.site.module] = call.value
+        errors = _row_error(call.weights), _unmixed_error(call), _row_limit(call.weights)
         shape = tuple(call.weights.shape)
-        n_heads, queries, keys = shape[-3:]
-        calls[call.site] = _Seen(
-            n_heads, queries, keys, n_heads * call.value.shape[-1], float(row_error), len(shape)
-        )
+        calls[call.site] = _Seen(*errors, call.value.shape[-1], shape, again)
 
-    with torch.inference_mode(), intercept(model, on_call), _record_io(model) as runs:
-        output = model(example)
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise HeadscopeError(
-            f"{type(model).__name__} gives {shape} for one image; expected one row of logits or "
-            "features. Give it a pooling (global_pool) when it is built."
-        )
+    with (
+        torch.inference_mode(),
+        choices.record(),
+        record_runs(model) as runs,
+        intercept(model, on_call),
+    ):
+        readout(model(example))
     # Half precision rounds the two readings apart by a few of its own steps.
     limit = max(PARITY_LIMIT, 4 * torch.finfo(example.dtype).eps)
-
+    size = (example.shape[-2], example.shape[-1])
     modules = dict(model.named_modules())
+    called = {name: modules[name] for name in runs}
+    attending = {site.module for site in calls}
+    blocks = {name: block_of(name, attending, called) for name in attending}
+    traced = Trace({}, {}, {})
+    try:
+        traced = (
+            traced
+            if not calls
+            else trace(
+                model,
+                size,
+                channels=example.shape[1],
+                choices=choices.made,
+                outputs=set(blocks.values()),
+            )
+        )
+    except MISFIT as error:
+        if layout is None:
+            raise HeadscopeError(
+                f"{type(model).__name__} runs, but where its tokens are cannot be traced: "
+                f"{first_line(error)} Say it: wrap(…, layout=TokenLayout(…))."
+            ) from error
     readings: list[Reading] = []
-    layer_of: dict[Site, int] = {}
-    for site, seen in calls.items():
-        module = modules[site.module]
-        parity = _parity(module, *runs[site.module])
-        shared = sum(other.module == site.module for other in calls) > 1
-        reason = _why_refused(seen, layout, parity, limit=limit, shared_module=shared)
-        layer = None if reason else len(layer_of)
-        if layer is not None:
-            layer_of[site] = layer
+    layers: list[Layer] = []
+    parities = {name: parity_of(modules[name], runs[name]) for name in {s.module for s in calls}}
+    shapes = {site: seen.shape for site, seen in calls.items()}
+    for group in group_calls(shapes, runs, traced, size, prefix_kinds, layout):
+        site = group.sites[0]
+        name, kind = site.module, type(modules[site.module]).__name__
+        parity = parities[name]
+        try:
+            layer = _layer(
+                len(layers),
+                group,
+                calls,
+                traced,
+                size,
+                prefix_kinds,
+                block=blocks[name],
+                routed=bool(choices.made),
+                output=next(iter(tensors_of(runs[blocks[name]][0][-1])), None),
+            )
+            if not parity <= limit:
+                raise UnplacedError(
+                    f"its output differs by {parity:.1e} from the one made of the weights that "
+                    "were read"
+                )
+        except UnplacedError as refusal:
+            readings.append(Reading(str(site), kind, "refused", str(refusal), parity=parity))
+            continue
+        layers.append(layer)
+        queries, keys = layer.layout.queries, layer.layout.keys
         readings.append(
             Reading(
-                str(site),
-                type(module).__name__,
-                "refused" if reason else "read",
-                reason,
-                layer,
-                seen.n_heads,
-                seen.queries,
-                seen.keys,
-                seen.channels,
-                parity,
+                module=str(site),
+                kind=kind,
+                status="read",
+                attention=layer.kind,
+                layer=layer.index,
+                n_heads=layer.n_heads,
+                queries=queries.n_tokens,
+                keys=keys.n_tokens,
+                query_grid=queries.grid,
+                key_grid=keys.grid,
+                windows=layer.layout.n_windows,
+                channels=layer.n_heads * calls[site].channels,
+                prefix=tuple(kind for kind in queries.kinds if kind != PATCH),
+                parity=parity,
             )
         )
     ran = {site.module for site in calls}
-    for name in _attention_modules(model):
+    for name in attention_modules(model):
         if name not in ran and not any(other.startswith(f"{name}.") for other in ran):
             kind = type(modules[name]).__name__
-            reason = f"{kind} computed no softmax over keys; it has no map over the image"
+            reason = (
+                f"{kind} computed no softmax over keys that meets values; it has no map over the "
+                "image"
+                if name in runs
+                else f"{kind} did not run"
+            )
             readings.append(Reading(name, kind, "refused", reason))
     report = CaptureReport(tuple(readings))
     if not report.layers:
         reasons = "; ".join(f"{r.module}: {r.reason}" for r in report.refused[:2])
-        raise HeadscopeError(
+        raise NothingReadError(
             f"No attention of {type(model).__name__} could be read"
-            + (f" ({reasons})." if reasons else ": it has no attention module that ran.")
+            + (f" ({reasons})." if reasons else ": it has no attention module that ran."),
+            report,
+            size,
         )
-    return report, layer_of
+    common = Common.of([layer.layout for layer in layers])
+    return report, tuple(replace(layer, common=common) for layer in layers), traced
 
 
 @dataclass(frozen=True)
 class _Seen:
     """What one attention looked like as it passed."""
 
-    n_heads: int
-    queries: int
-    keys: int
-    channels: int
     row_error: float
-    """Largest distance of a row's sum from 1."""
-    n_axes: int
+    """Largest distance from 1 of the sum of a row that meets the values."""
+    unmixed_error: float
+    """The same of the softmax before heads were mixed; infinite where they were not."""
+    row_limit: float
+    """What such an error may be for rounding alone."""
+    channels: int
+    """Of one head's output."""
+    shape: tuple[int, ...]
+    """Of the weights."""
+    same_values: bool = False
+    """It meets the values that the module's last attention met."""
 
 
-def _why_refused(
-    seen: _Seen, layout: TokenLayout, parity: float, *, limit: float, shared_module: bool
-) -> str:
-    """Empty where a site is one layer's attention from all tokens to all tokens."""
-    if shared_module:
-        return "several softmaxes share one module (differential attention): no single map"
-    if seen.n_axes != 4:
-        return f"its maps have {seen.n_axes} axes, not the four of image, head, query, key"
-    if seen.queries != layout.n_tokens and seen.keys in (layout.n_patches, layout.n_tokens):
-        return f"attention pooling: learned queries ({seen.queries}) have no place on the grid"
-    if (seen.queries, seen.keys) != (layout.n_tokens, layout.n_tokens):
-        return (
-            f"{seen.queries} queries and {seen.keys} keys, where the model has {layout.n_tokens} "
-            "tokens (windows, branches and pooled keys cannot be read yet)"
-        )
-    if not seen.row_error <= ROW_LIMIT:
-        return f"the weights that meet the values do not sum to 1 (off by {seen.row_error:.1e})"
-    if not parity <= limit:
-        return f"its output differs by {parity:.1e} from the one made of the weights that were read"
-    return ""
+def _row_error(weights: Tensor) -> float:
+    return float((weights.sum(-1) - 1).abs().max())
 
 
-def _attention_modules(model: nn.Module) -> Sequence[str]:
-    """Modules that are attention by their class's name: a census that capture has no part in."""
-    named = [
-        name
-        for name, module in model.named_modules()
-        if "attn" in type(module).__name__.lower() or "attention" in type(module).__name__.lower()
-    ]
-    return [name for name in named if not any(other.startswith(f"{name}.") for other in named)]
+def _row_limit(weights: Tensor) -> float:
+    """Half precision rounds each weight by up to half a step: a few steps in all."""
+    return max(ROW_LIMIT, 4 * torch.finfo(weights.dtype).eps)
 
 
-Run = tuple[tuple[Any, ...], dict[str, Any], Any]
-"""Positional arguments, keyword arguments and output of a module's last call."""
-
-
-@contextmanager
-def _record_io(model: nn.Module) -> Iterator[dict[str, Run]]:
-    """Keep the arguments and the output of every module's last call."""
-    runs: dict[str, Run] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            runs[name] = (args, kwargs, output)
-
-        return hook
-
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            handle = module.register_forward_hook(keep(name), with_kwargs=True)
-            stack.callback(handle.remove)
-        yield runs
-
-
-def _parity(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> float:
-    """Largest relative change of a module's output when its attention is made of the weights read.
-
-    The module runs again on the same input; `weights @ value` takes the place of its own product
-    and goes on through its projection.
-    """
-
-    fired = False
-
-    def from_weights(call: AttentionCall) -> Tensor:
-        nonlocal fired
-        fired = True
-        product = call.weights.to(call.value.dtype) @ call.value
-        return product.reshape(call.output.shape)
-
-    with torch.inference_mode(), intercept(module, from_weights):
-        again = module(*args, **kwargs)
-    if not fired:
+def _unmixed_error(call: AttentionCall) -> float:
+    unmixed = call.unmixed
+    if unmixed is None or unmixed.shape != call.weights.shape:
         return float("inf")
-    scale = output.abs().max().clamp_min(torch.finfo(output.dtype).tiny)
-    return float((again - output).abs().max() / scale)
+    return _row_error(unmixed) if _is_mix(call.weights, unmixed) else float("inf")
+
+
+def _is_mix(weights: Tensor, unmixed: Tensor) -> bool:
+    """Whether each map is a weighted sum of a softmax's maps and a constant: by least squares."""
+    maps, mixed = (
+        each.double().movedim(-3, -1).flatten(0, -2).cpu() for each in (unmixed, weights)
+    )
+    maps = torch.cat([maps, torch.ones_like(maps[:, :1])], dim=1)
+    rest = maps @ torch.linalg.lstsq(maps, mixed).solution - mixed
+    return float(rest.abs().max()) <= _row_limit(weights) * float(mixed.abs().max())
+
+
+def _layer(
+    index: int,
+    group: Group,
+    calls: Mapping[Site, _Seen],
+    traced: Trace,
+    size: tuple[int, int],
+    prefix_kinds: tuple[str, ...],
+    *,
+    block: str,
+    routed: bool,
+    output: Tensor | None,
+) -> Layer:
+    """One layer of the calls of one run; `output` is what its block gave.
+
+    Raises:
+        UnplacedError: they are no attention between tokens.
+    """
+    geometry, seen = group.geometry, calls[group.sites[0]]
+    if geometry is None:
+        raise UnplacedError(group.refusal)
+    mixed = seen.row_error > seen.row_limit
+    if mixed and seen.unmixed_error > seen.row_limit:
+        raise UnplacedError(
+            f"the weights that meet the values do not sum to 1 (off by {seen.row_error:.1e})"
+        )
+    kind = f"{geometry.kind}, talking heads" if mixed else geometry.kind
+    if routed and geometry.kind == SHARED_KEYS:
+        kind = "routed windows"
+    if any(calls[site].same_values for site in group.sites):
+        # Two softmaxes over the same values, one subtracted from the other (arXiv 2410.05258): the
+        # first half of the layer's heads are the first ones, the second half the subtracted ones.
+        kind = f"{kind}, differential"
+    try:
+        rows = place_rows(traced.outputs[block], size, prefix_kinds)
+    except (UnplacedError, KeyError):
+        rows = None
+    if geometry.kind == GIVEN and output is not None:
+        rows = given_rows(output, geometry.layout.queries)
+    return Layer(
+        index,
+        group.sites,
+        geometry.axes,
+        geometry.layout,
+        kind,
+        block,
+        rows,
+        Common.of([geometry.layout]),
+        mixed=mixed,
+        routed=routed,
+        n_calls=group.n_calls,
+    )

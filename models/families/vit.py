@@ -10,7 +10,6 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ..errors import HeadscopeError
-from ..layout import PATCH, TokenLayout
 from .base import Family, parameter_of
 
 MAX_PATCHES = 16_384
@@ -30,25 +29,7 @@ class VisionTransformerFamily(Family):
         "timm.models.vision_transformer_relpos",
     )
 
-    def layout(self, model: nn.Module, image_size: tuple[int, int]) -> TokenLayout:
-        kinds: list[str] = []
-        for name, kind in (
-            ("cls_token", "class"),
-            ("dist_token", "distillation"),
-            ("reg_token", "register"),
-        ):
-            tokens = parameter_of(_embedding(model) if _is_naflex(model) else model, name)
-            kinds += [kind] * (0 if tokens is None else tokens.shape[1])
-        if len(kinds) != _timm(model).num_prefix_tokens:
-            raise HeadscopeError(
-                f"{type(model).__name__} has {_timm(model).num_prefix_tokens} prefix tokens, of "
-                f"which only {kinds} could be told apart. Please report the model's name."
-            )
-        patch_px = _patch_px(model)
-        rows, columns = (size // patch for size, patch in zip(image_size, patch_px, strict=True))
-        return TokenLayout((*kinds, *[PATCH] * (rows * columns)), (rows, columns), patch_px)
-
-    def resize(self, model: nn.Module, image_size: tuple[int, int]) -> None:
+    def check_size(self, model: nn.Module, image_size: tuple[int, int]) -> None:
         patch_px = _patch_px(model)
         if any(size % patch or size <= 0 for size, patch in zip(image_size, patch_px, strict=True)):
             height, width = patch_px
@@ -63,11 +44,20 @@ class VisionTransformerFamily(Family):
                 f"{rows * columns:,} patches; headscope takes up to {MAX_PATCHES:,}, as each "
                 "head's map has the square of that. Choose a smaller input."
             )
-        if not _is_naflex(model):  # NaFlex takes every size as it comes
-            _timm(model).set_input_size(img_size=image_size)
 
     def built_size(self, model: nn.Module) -> tuple[int, int] | None:
-        return None if _is_naflex(model) else _embedding(model).img_size
+        return None if _is_naflex(model) else super().built_size(model)
+
+    def prefix_kinds(self, model: nn.Module) -> tuple[str, ...]:
+        kinds: list[str] = []
+        for name, kind in (
+            ("cls_token", "class"),
+            ("dist_token", "distillation"),
+            ("reg_token", "register"),
+        ):
+            tokens = parameter_of(_embedding(model) if _is_naflex(model) else model, name)
+            kinds += [kind] * (0 if tokens is None else tokens.shape[1])
+        return tuple(kinds)
 
     def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
         return list(_timm(model).blocks)

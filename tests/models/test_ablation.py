@@ -41,6 +41,12 @@ def test_ablating_heads_equals_zeroing_their_columns(small, batch, heads):
     assert torch.equal(small.run(batch), before)
 
 
+def test_keeping_some_heads_of_a_layer_is_zeroing_the_others(small, batch):
+    with hs.ablate(small, [(4, 0), (4, 2), (9, 1)], mode="keep"):
+        kept = small.run(batch)
+    assert torch.equal(kept, by_hand(small.model, batch, [(4, 1), (9, 0), (9, 2)]))
+
+
 def test_no_heads_change_nothing(small, batch):
     before = small.run(batch)
     with hs.ablate(small, []):

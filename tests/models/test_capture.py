@@ -58,8 +58,9 @@ def test_every_layer_is_read_and_looking_changes_no_bit(checkpoint, batch):
 
     def check(layer):
         weights = layer.weights
-        n_tokens = checkpoint.layout.n_tokens
-        assert weights.shape == (2, checkpoint.n_heads[layer.layer], n_tokens, n_tokens)
+        sides = layer.queries.n_tokens, layer.keys.n_tokens
+        assert weights.shape == (2, checkpoint.n_heads[layer.layer], *sides)
+        assert sides[1] == checkpoint.layout.n_tokens
         # float32 sums of at most 11 weights
         torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
         torch.testing.assert_close(weights @ layer.value, layer.head_output)
@@ -80,8 +81,7 @@ def test_census_and_reading_agree(checkpoint):
     }
     assert named == {reading.module for reading in checkpoint.report.readings}
     assert all(r.reason for r in checkpoint.report.refused)
-    kinds = {r.kind for r in checkpoint.report.refused}
-    assert kinds <= {"AttentionPoolLatent"}, "only pooling is refused in these families"
+    assert not checkpoint.report.refused
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
@@ -160,15 +160,20 @@ def test_an_adapter_around_a_projection_is_not_passed_by():
     torch.testing.assert_close(output[0], replay.output)
 
 
-def test_a_model_that_does_not_pool_gets_a_sentence():
+def test_a_model_that_does_not_pool_is_read_by_the_mean_of_its_features():
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, global_pool="")
-    with pytest.raises(hs.HeadscopeError, match="one row of logits or features"):
-        hs.Checkpoint.of(
-            model,
-            name="x",
-            architecture="x",
-            preprocessing=hs.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3),
-        )
+    model.reset_classifier(0, "")
+    checkpoint = hs.Checkpoint.of(
+        model,
+        name="x",
+        architecture="x",
+        preprocessing=hs.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3),
+    )
+    batch = torch.randn(2, 3, 32, 32, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        tokens = model(batch)
+    assert tokens.shape == (2, 5, 192)
+    assert torch.equal(checkpoint.run(batch), tokens.mean(1))
 
 
 class OddAttention(nn.Module):
@@ -194,7 +199,7 @@ class OddAttention(nn.Module):
     [
         ("random", "its output differs by"),
         ("rescaled", "do not sum to 1"),
-        ("replaced", "computed no softmax over keys"),
+        ("replaced", "do not sum to 1"),
     ],
 )
 def test_a_reading_that_is_not_the_models_own_is_refused(oddity, reason):
@@ -217,7 +222,7 @@ def test_capture_gives_one_layer_at_a_time_in_order(small):
     layers = list(hs.capture(small, photograph))
     assert [layer.layer for layer in layers] == list(range(12))
     assert [layer.module for layer in layers][:2] == ["blocks.0.attn", "blocks.1.attn"]
-    assert layers[0].layout is small.layout
+    assert layers[0].queries is small.layout
 
 
 @pytest.mark.parametrize("mode", ["fine", "layer raises", "looker raises"])
@@ -278,23 +283,56 @@ def test_masks_scale_and_grouped_queries_are_taken_as_the_model_passed_them(mask
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("swin_tiny_patch4_window7_224", "SwinTransformer .* cannot be read yet"),
-        ("resnet18", "ResNet .* cannot be read yet"),
-        ("vit_dlittle_patch16_reg1_gap_256", "differential attention"),
+        ("resnet18", "No attention of ResNet could be read: it has no attention module"),
+        ("mobilevitv2_050", "LinearSelfAttention computed no softmax over keys"),
     ],
 )
-def test_families_that_cannot_be_read_are_refused_by_name(name, reason):
+def test_models_without_attention_between_tokens_get_a_sentence(name, reason):
     with pytest.raises(hs.HeadscopeError, match=reason):
-        hs.load(name, pretrained=False)
+        hs.load(name, pretrained=False, image_size=64)
 
 
-def test_attention_pooling_is_named_and_refused():
-    report = hs.load("vit_base_patch16_siglip_224", pretrained=False, image_size=32).report
-    (refused,) = report.refused
-    assert refused.module == "attn_pool"
-    assert "attention pooling" in refused.reason
-    assert "1 refused" in report.summary
+def test_attention_pooling_is_a_layer_whose_query_is_no_token():
+    checkpoint = hs.load("vit_base_patch16_siglip_224", pretrained=False, image_size=32)
+    report = checkpoint.report
+    last = report.layers[-1]
+    assert (last.module, last.attention) == ("attn_pool", "pooling")
+    assert (last.queries, last.keys, last.prefix) == (1, 4, ("query",))
+    assert not report.refused
+    assert "13 of 13 attention modules read" in report.summary
     assert "attn_pool" in str(report)
+
+
+def test_differential_attention_has_the_heads_of_both_softmaxes():
+    """First those that count, then those that are subtracted (arXiv 2410.05258)."""
+    model = timm.create_model(
+        "vit_dlittle_patch16_reg1_gap_256", img_size=32, embed_dim=48, num_heads=3, depth=1
+    )
+    checkpoint = hs.Checkpoint.of(
+        model,
+        name="x",
+        architecture="x",
+        preprocessing=hs.Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3),
+    )
+    (of,) = checkpoint.layers
+    assert (of.kind, of.n_heads, len(of.sites)) == ("global, differential", 6, 2)
+    batch = torch.randn(1, 3, 32, 32, generator=torch.manual_seed(0))
+    (layer,) = hs.capture(checkpoint, batch)
+    attention, given, made = model.blocks[0].attn, [], []
+    attention.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    attention.sub_norm.register_forward_pre_hook(lambda _, args: made.append(args[0]))
+    with torch.inference_mode():
+        model(batch)
+        q, k, v = attention.qkv(given[0]).chunk(3, dim=-1)
+        q, k = (x.unflatten(-1, (3, 2, 8)).permute(0, 2, 3, 1, 4) for x in (q, k))
+        v = v.unflatten(-1, (3, 16)).transpose(1, 2)
+        q, k = attention.q_norm(q), attention.k_norm(k)
+        maps = (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1)
+        torch.testing.assert_close(layer.weights[:, :3], maps[:, :, 0])
+        torch.testing.assert_close(layer.weights[:, 3:], maps[:, :, 1])
+        both = layer.head_output
+        difference = both[:, :3] - attention._compute_lambda() * both[:, 3:]
+    torch.testing.assert_close(difference, made[0])
 
 
 def test_parity_limit_tells_rounding_from_a_forgotten_bias():

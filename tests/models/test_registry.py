@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from headscope.analysis.metrics import attention_metrics
-from headscope.models.families import readable_modules
+from headscope.models.ablations import ablations
 from headscope.models.registry import Registry
 
 
@@ -32,4 +32,4 @@ def test_threads_that_ask_at_once_all_see_everything():
 
 def test_files_of_a_folder_register_themselves():
     assert {"distance", "entropy", "hop_share", "hop_mean", "share"} <= set(attention_metrics())
-    assert "timm.models.vision_transformer" in readable_modules()
+    assert {"zero", "mean", "keep"} <= set(ablations())
