@@ -1,6 +1,6 @@
 """One checkpoint on one set of images: the front door of the analysis."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,22 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ..models.ablations import HeadStatistics, ablation
 from ..models.capture import LayerAttention
 from ..models.checkpoint import Checkpoint
 from ..models.errors import HeadscopeError
-from ..models.images import ImageSource, Photograph, one_or_many, read_image
+from ..models.images import one_or_many
 from ..models.replay import Replay
-from .importance import ELEMENTS_AT_ONCE, ImportanceMetric, head_importance, importance_metrics
-from .metrics import AttentionMetric, attention_metrics
+from .importance import head_importance
+from .importance.budget import Budget
+from .labels import Labels, label_indices
+from .selected import Selected, select
+from .sources import Image, Source, find_sources
 from .study import Study
 from .writer import N_RANKED, StudyWriter
 
-ABLATION = "zero"
-Image = ImageSource | Photograph
+ABLATIONS = ("zero",)
+"""What is done to each head unless something else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,13 @@ def analyze(
     images: Image | Iterable[Image],
     *,
     target: int | str | None = None,
+    ablations: Sequence[str] = ABLATIONS,
+    metrics: Sequence[str] | None = None,
+    importance: bool = True,
+    labels: Labels | None = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
+    memory: int | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     on_unreadable: Callable[[Image, HeadscopeError], None] | None = None,
@@ -53,47 +62,110 @@ def analyze(
             does not grow with the number of images.
         target: class that importance is about, by index or label; None: each image's own
             prediction.
+        ablations: what is done to each head in turn, by name. Those that compare with other images
+            (mean, resample, noise) take the images of the study, in one more pass.
+        metrics: names of importance and attention metrics; None: all that apply.
+        importance: False leaves out the ablations, which take most of the time.
+        labels: what is really in the images, as `labels.Labels`: for accuracy and for means by
+            class.
         out: where the study is written as it grows. The same call goes on with a study that was
             interrupted. None keeps it in memory.
-        batch_size: images in one forward pass; by default as many as keep memory small.
-        seed: recorded for what draws at random (nothing does yet with zero ablation).
+        batch_size: images in one forward pass; by default as many as are fast, within `memory`.
+        memory: bytes below which the process is to stay (`budget.parse_bytes` reads `"4GB"`).
+        seed: of what is drawn at random: which image stands in for which, and noise.
         progress: told after each layer; whatever it raises stops the analysis, and the study keeps
             the images that are done.
         on_unreadable: told of each image that cannot be read, before anything is computed; unless
             it raises, the image is left out. None: the first one ends the analysis.
 
     Raises:
-        HeadscopeError: an image or the target is not there, or `out` cannot be used.
+        HeadscopeError: an image, a label, the target, a metric or an ablation is not there or does
+            not fit the checkpoint, or `out` cannot be used.
     """
     wanted = None if target is None else checkpoint.class_index(target)
-    sources = _sources(one_or_many(images), progress, on_unreadable)
-    importance, attention = importance_metrics(checkpoint), attention_metrics()
+    selected = select(
+        checkpoint,
+        metrics=metrics,
+        ablations=ablations,
+        importance=importance,
+        labelled=labels is not None,
+    )
+    given = one_or_many(images)
+
+    def checking(place: int) -> None:
+        if progress is not None:
+            text = f"checking image {place + 1} of {len(given)}"
+            progress(Progress(0, len(given), text))
+
+    sources = find_sources(given, checking, on_unreadable)
+    if selected.compares and len({source.digest for source in sources}) < 2:
+        raise HeadscopeError(
+            f"The ablation {selected.compares[0]!r} compares with the other images of the study, "
+            "and there is none; give at least two that differ, or choose another ablation."
+        )
+    label = None if labels is None else label_indices(checkpoint, labels, sources)
+    settings: dict[str, Any] = {
+        "target": wanted,
+        "ablations": list(selected.ablations),
+        "seed": seed,
+        "metrics": [*selected.importance, *selected.attention],
+        "labels": label,
+    }
     writer = StudyWriter.open(
         out,
         checkpoint,
         {source.name: (source.digest, source.path) for source in sources},
-        {"target": wanted, "ablations": [ABLATION], "seed": seed},
-        importance,
-        attention,
+        settings,
+        selected.importance,
+        selected.attention,
     )
     to_do = writer.to_do
     n_before = len(sources) - len(to_do)
-    size = batch_size or images_at_once(checkpoint)
-    for start in range(0, len(to_do), size):
-        batch = [sources[index] for index in to_do[start : start + size]]
+    budget = Budget.of(checkpoint, memory, batch_size)
+    size = budget.images_at_once
 
-        def tell(share: float, start: int = start, batch: list[_Source] = batch) -> None:
+    def crops_of(indices: Sequence[int]) -> UInt8[np.ndarray, "image row column 3"]:
+        return np.stack([checkpoint.crop(sources[index].photograph()) for index in indices])
+
+    reference = None
+    if selected.compares and to_do:
+
+        def comparing(done: int) -> None:
+            if progress is not None:
+                text = f"reading image {done} of {len(sources)}, to compare with"
+                progress(Progress(n_before, len(sources), text))
+
+        # Made anew when a study is gone on with: of the same images, in the same batches.
+        reference = HeadStatistics.over(
+            checkpoint,
+            len(sources),
+            lambda indices: checkpoint.prepare(crops_of(indices)),
+            seed=seed,
+            batch_size=size,
+            on_batch=comparing,
+        )
+    for start in range(0, len(to_do), size):
+        indices = to_do[start : start + size]
+        batch = [sources[index] for index in indices]
+
+        def tell(share: float, start: int = start, batch: list[Source] = batch) -> None:
             if progress is not None:
                 more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
                 done = n_before + start + share * len(batch)
                 progress(Progress(done, len(sources), batch[0].name + more))
 
         tell(0)
-        crops = np.stack([checkpoint.crop(source.photograph()) for source in batch])
         results = _analyze_batch(
-            checkpoint, crops, wanted, importance.values(), attention.values(), tell
+            checkpoint,
+            crops_of(indices),
+            wanted,
+            None if label is None else [label[index] for index in indices],
+            selected,
+            reference,
+            budget,
+            tell,
         )
-        for position, index in enumerate(to_do[start : start + size]):
+        for position, index in enumerate(indices):
             writer.write(index, {name: values[position] for name, values in results.items()})
         tell(1)
     return writer.study
@@ -103,19 +175,21 @@ def _analyze_batch(
     checkpoint: Checkpoint,
     crops: UInt8[np.ndarray, "image row column 3"],
     target: int | None,
-    importance: Iterable[ImportanceMetric],
-    attention: Iterable[AttentionMetric],
+    label: Sequence[int] | None,
+    selected: Selected,
+    reference: HeadStatistics | None,
+    budget: Budget,
     tell: Callable[[float], None],
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """All results of a few images, by the name of the variable; the first axis is the image."""
-    metrics = list(attention)
-    folded: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
+    folded: dict[str, list[Tensor]] = {name: [] for name in selected.attention}
 
     def fold(layer: LayerAttention) -> None:
-        for metric in metrics:
-            folded[metric.name].append(metric.compute(layer).cpu())
+        for name, metric in selected.attention.items():
+            folded[name].append(metric.compute(layer).cpu())
 
-    replay = Replay(checkpoint, checkpoint.prepare(crops), fold)
+    batch = checkpoint.prepare(crops)
+    replay = Replay(checkpoint, batch, fold)
     results: dict[str, Any] = {name: _by_layer(layers) for name, layers in folded.items()}
     results["pixels"] = crops
     targets = torch.full((len(crops),), -1, device=replay.output.device)
@@ -129,13 +203,32 @@ def _analyze_batch(
             "top_class": top.indices.cpu(),
             "top_probability": top.values.cpu(),
         }
-    scores: dict[str, list[Tensor]] = {metric.name: [] for metric in importance}
-    for layer, of_layer in head_importance(replay, targets, ABLATION, list(importance)):
-        for name, values in of_layer.items():
-            scores[name].append(values)
-        # The whole is told once it is written.
-        tell((layer + 1) / (checkpoint.n_layers + 1))
-    return results | {name: _by_layer(layers)[:, None] for name, layers in scores.items()}
+    labels = None if label is None else torch.tensor(label, device=targets.device)
+    if label is not None:
+        results["label"] = label
+    stand_ins = None if reference is None else reference.of(batch)
+    scores: dict[str, list[Float[np.ndarray, "image layer head"]]] = {}
+    for index, mode in enumerate(selected.ablations):
+        needed = stand_ins if ablation(mode).needs else None
+        of_layers: dict[str, list[Tensor]] = {name: [] for name in selected.importance}
+        metrics = list(selected.importance.values())
+        for layer, of_layer in head_importance(
+            replay,
+            targets,
+            mode,
+            metrics,
+            stand_ins=needed,
+            label=labels,
+            at_once=budget.variants_at_once,
+        ):
+            for name, values in of_layer.items():
+                of_layers[name].append(values)
+            # The whole is told once it is written.
+            steps = len(selected.ablations) * checkpoint.n_layers + 1
+            tell((index * checkpoint.n_layers + layer + 1) / steps)
+        for name, layers in of_layers.items():
+            scores.setdefault(name, []).append(_by_layer(layers))
+    return results | {name: np.stack(modes, axis=1) for name, modes in scores.items()}
 
 
 def _by_layer(layers: Sequence[Tensor]) -> Float[np.ndarray, "image layer head ..."]:
@@ -146,65 +239,3 @@ def _by_layer(layers: Sequence[Tensor]) -> Float[np.ndarray, "image layer head .
     for index, layer in enumerate(layers):
         stacked[:, index, : layer.shape[1]] = layer.numpy()
     return stacked
-
-
-@dataclass(frozen=True)
-class _Source:
-    """An image of a study: checked, but held in memory only where the caller holds it."""
-
-    name: str
-    digest: str
-    path: str
-    held: Photograph | None
-
-    def photograph(self) -> Photograph:
-        if self.held is not None:
-            return self.held
-        photograph = read_image(self.path)
-        if photograph.digest != self.digest:
-            raise HeadscopeError(
-                f"{self.path} changed while it was being analysed; start again, with another "
-                "place for the study."
-            )
-        return photograph
-
-
-def _sources(
-    images: Sequence[Image],
-    progress: Callable[[Progress], None] | None,
-    on_unreadable: Callable[[Image, HeadscopeError], None] | None,
-) -> list[_Source]:
-    """Every image, read once to see that it can be read, under a name of its own."""
-    if not images:
-        raise HeadscopeError("There is no image to analyse; name at least one.")
-    sources: dict[str, _Source] = {}
-    unreadable: list[HeadscopeError] = []
-    for index, image in enumerate(images):
-        if progress is not None:
-            text = f"checking image {index + 1} of {len(images)}"
-            progress(Progress(0, len(images), text))
-        try:
-            photograph = image if isinstance(image, Photograph) else read_image(image)
-        except HeadscopeError as error:
-            if on_unreadable is None:
-                raise
-            on_unreadable(image, error)
-            unreadable.append(error)
-            continue
-        path = "" if photograph.path is None else str(photograph.path)
-        again = path and not isinstance(image, Photograph)
-        name, number = photograph.name, 2
-        while name in sources:
-            name, number = f"{photograph.name} ({number})", number + 1
-        sources[name] = _Source(name, photograph.digest, path, None if again else photograph)
-    if not sources:
-        raise HeadscopeError(
-            f"None of {len(images)} images can be read. The first: {unreadable[0]}"
-        )
-    return list(sources.values())
-
-
-def images_at_once(checkpoint: Checkpoint) -> int:
-    """Images whose ablations of one layer make about one batch."""
-    widest = max(reading.n_heads * reading.channels for reading in checkpoint.report.layers)
-    return max(1, ELEMENTS_AT_ONCE // (widest * checkpoint.layout.n_tokens))

@@ -1,7 +1,7 @@
 """The results of one checkpoint on one set of images: saved, reopened, compared, exported."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,19 @@ from zarr.abc.store import Store
 from ..models.errors import HeadscopeError
 from ..models.layout import TokenLayout
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the store's layout; a reader refuses a newer one."""
 HEAD = ("layer", "head")
+
+
+@dataclass(frozen=True)
+class LayerTokens:
+    """Who attends to whom in a layer."""
+
+    queries: TokenLayout
+    keys: TokenLayout
+    attention: str
+    """In words: `"global"`, `"shifted windows"`, …"""
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,23 @@ class Study:
     def labels(self) -> tuple[str, ...]:
         return tuple(json.loads(self.data.attrs["labels"]))
 
-    @cached_property
+    @property
     def layout(self) -> TokenLayout:
-        layout = json.loads(self.data.attrs["layout"])
-        return TokenLayout(tuple(layout["kinds"]), tuple(layout["grid"]), tuple(layout["patch_px"]))
+        """The tokens of the first layer; in a model of one column, those of every layer."""
+        return self.layer_layouts[0].queries
+
+    @cached_property
+    def layer_layouts(self) -> tuple[LayerTokens, ...]:
+        """The tokens of each layer."""
+        written = json.loads(self.data.attrs["layout"])
+        if "layers" not in written:  # format 1 had one layout for all
+            tokens = _tokens(written)
+            return (LayerTokens(tokens, tokens, "global"),) * self.data.sizes["layer"]
+        tokens = [_tokens(each) for each in written["tokens"]]
+        return tuple(
+            LayerTokens(tokens[layer["queries"]], tokens[layer["keys"]], layer["attention"])
+            for layer in written["layers"]
+        )
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -138,6 +161,16 @@ class Study:
             f"Study of {self.model} on {self.n_done} of {self.n_images} images, "
             f"{self.data.sizes['layer']} layers"
         )
+
+
+def _tokens(written: Mapping[str, Any]) -> TokenLayout:
+    scattered = written.get("scattered")
+    return TokenLayout(
+        tuple(written["kinds"]),
+        tuple(written["grid"]),
+        tuple(written["patch_px"]),
+        None if scattered is None else tuple((row, column) for row, column in scattered),
+    )
 
 
 def create_group(path: str | Path) -> zarr.Group:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from zarr.storage import MemoryStore
 
+from ..models.ablations import ablation
 from ..models.checkpoint import Checkpoint
 from ..models.errors import HeadscopeError
 from .importance import ImportanceMetric
@@ -62,6 +63,13 @@ class StudyWriter:
                 )
                 if study.data.attrs[key] != is_asked[key]
             ]
+            if study.data.attrs["format_version"] != FORMAT_VERSION:
+                raise HeadscopeError(
+                    f"{out} was begun by an older headscope: it opens, but cannot be gone on with; "
+                    "choose another place, or delete it first."
+                )
+            if _precision(study.data.attrs["loaded_with"]) != _precision(is_asked["loaded_with"]):
+                other.append("another precision")
             if json.dumps(study.settings) != wanted:
                 other.append("other images or settings")
             if other:
@@ -77,9 +85,7 @@ class StudyWriter:
         )
         writer = cls(group)
         try:
-            names = writer._lay_out(
-                checkpoint, images, importance, attention, settings["ablations"]
-            )
+            names = writer._lay_out(checkpoint, images, importance, attention, settings)
             group.update_attributes(
                 {
                     **_provenance(checkpoint),
@@ -118,7 +124,9 @@ class StudyWriter:
             raise _unwritable(self.study.path, error) from error
 
     def _array(self, name: str) -> Any:
-        return self._group[name]
+        # The store does not remember it: an all-black image would be a missing chunk.
+        array: Any = self._group[name]
+        return array.with_config({"write_empty_chunks": True})
 
     def _lay_out(
         self,
@@ -126,15 +134,14 @@ class StudyWriter:
         images: Mapping[str, tuple[str, str]],
         importance: Mapping[str, ImportanceMetric],
         attention: Mapping[str, AttentionMetric],
-        ablations: Sequence[str],
+        settings: Mapping[str, Any],
     ) -> list[str]:
         """Every variable and coordinate in full size; what is not written takes no room.
 
         Returns the names in the order in which they are best read.
         """
-        layout, n_images = checkpoint.layout, len(images)
+        common, n_images = checkpoint.common, len(images)
         n_layers, n_heads = checkpoint.n_layers, max(checkpoint.n_heads)
-        kinds = list(layout.present_kinds)
         coordinates: dict[str, tuple[str, Any, str]] = {
             "image": ("image", list(images), "Image"),
             "image_digest": ("image", [d for d, _ in images.values()], "SHA-256 of the image"),
@@ -142,13 +149,18 @@ class StudyWriter:
             "layer": ("layer", np.arange(n_layers), "Layer, from 0"),
             "head": ("head", np.arange(n_heads), "Head within its layer, from 0"),
             "n_heads": ("layer", np.array(checkpoint.n_heads), "Heads of the layer"),
-            "ablation": ("ablation", list(ablations), "What takes the place of the head's output"),
-            "query_kind": ("query_kind", kinds, "Kind of token that attends"),
-            "key_kind": ("key_kind", kinds, "Kind of token that is attended to"),
-            "hop": ("hop", np.arange(layout.n_hops), "Chebyshev distance, in patches"),
+            "query_kind": ("query_kind", list(common.query_kinds), "Kind of token that attends"),
+            "key_kind": ("key_kind", list(common.key_kinds), "Kind of token that is attended to"),
+            "hop": ("hop", np.arange(common.n_hops), "Chebyshev distance, in patches"),
         }
+        if settings["ablations"]:
+            what = "What takes the place of the head's output"
+            coordinates["ablation"] = ("ablation", list(settings["ablations"]), what)
         for name, (dim, values, long_name) in coordinates.items():
             self._constant(name, dim, values, long_name)
+        if settings["ablations"]:
+            told = {name: ablation(name).description for name in settings["ablations"]}
+            self._group["ablation"].update_attributes({"description": json.dumps(told)})
         size = {dim: len(values) for dim, values, _ in coordinates.values()}
         self._group.create_array(
             "done",
@@ -212,6 +224,8 @@ class StudyWriter:
                 long_name="Their probabilities",
                 units="probability",
             )
+        if settings["labels"] is not None:
+            variable("label", (), "int32", -1, long_name="Class that is in the image; -1: unknown")
         per_head = [(metric, ("ablation", "layer", "head")) for metric in importance.values()]
         per_head += [(metric, ("layer", "head", *metric.dims)) for metric in attention.values()]
         for metric, dims in per_head:
@@ -257,7 +271,6 @@ def _writable(out: str | Path) -> zarr.Group:
 
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a reader must know to trust the numbers, and to make them again."""
-    layout = checkpoint.layout
     preprocessing = checkpoint.preprocessing
     return {
         "headscope_version": version("headscope"),
@@ -268,8 +281,23 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
         "loaded_with": json.dumps(checkpoint.loaded_with),
         "labels": json.dumps(checkpoint.labels),
         "preprocessing": json.dumps(asdict(preprocessing) | {"text": preprocessing.describe()}),
-        "layout": json.dumps(
-            {"kinds": layout.kinds, "grid": layout.grid, "patch_px": layout.patch_px}
-        ),
+        "layout": json.dumps(_layouts(checkpoint)),
         "capture_report": json.dumps(checkpoint.report.rows),
     }
+
+
+def _layouts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where the tokens of each layer are, and who attends to whom; layouts are written once."""
+    sides = [(layer.layout.queries, layer.layout.keys, layer.kind) for layer in checkpoint.layers]
+    tokens = list(dict.fromkeys(layout for *both, _ in sides for layout in both))
+    return {
+        "tokens": [asdict(layout) for layout in tokens],
+        "layers": [
+            {"queries": tokens.index(queries), "keys": tokens.index(keys), "attention": kind}
+            for queries, keys, kind in sides
+        ],
+    }
+
+
+def _precision(loaded_with: str) -> str:
+    return json.loads(loaded_with).get("precision", "float32")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ...models.capture import LayerAttention
@@ -36,7 +37,11 @@ def attention_metric(
 
     def register(function: Compute) -> Compute:
         name, description = function.__name__, " ".join((function.__doc__ or "").split())
-        _METRICS.add(name, AttentionMetric(name, dims, long_name, units, description, function))
+
+        def compute(layer: LayerAttention) -> Tensor:
+            return torch.cat([function(images) for images in layer.images])
+
+        _METRICS.add(name, AttentionMetric(name, dims, long_name, units, description, compute))
         return function
 
     return register

@@ -5,15 +5,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...models.capture import LayerAttention
-from ...models.layout import PATCH
 from .base import attention_metric
-from .patches import token_indices
+from .patches import patch_pairs
 
 
 @attention_metric(long_name="Entropy of attention", units="nats")
 def entropy(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """−Σⱼ Aᵢⱼ ln Aᵢⱼ over all keys j, mean over patch queries i: 0 when each patch looks at one
-    token only, ln(number of tokens) when it looks at all alike.
+    token only, ln(number of keys) when it looks at all alike. Over all queries where none is a
+    patch (class attention).
     """
-    tokens = token_indices(layer.layout, PATCH, layer.weights.device)
-    return torch.special.entr(layer.weights[:, :, tokens]).sum(-1).mean(-1)
+    weights = layer.window_weights
+    queries = patch_pairs(layer.layout, weights.device, weights.dtype).query
+    if not layer.queries.n_patches:
+        queries = torch.ones_like(queries)
+    of_query = torch.special.entr(weights).sum(-1) * queries[:, None]
+    return of_query.sum((1, 3)) / queries.sum()

@@ -1,36 +1,72 @@
-"""The part of an attention map that lies between patches."""
+"""The part of an attention that lies between patches, window by window."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...models.capture import LayerAttention
-from ...models.layout import PATCH, TokenLayout
+from ...models.layout import AttentionLayout, TokenLayout
 
 
-def patch_weights(layer: LayerAttention) -> Float[Tensor, "image head patch patch"]:
-    """Attention of patch queries on patch keys; rows sum to what the prefix tokens leave."""
-    tokens = token_indices(layer.layout, PATCH, layer.weights.device)
-    return layer.weights[:, :, tokens][..., tokens]
+@dataclass(frozen=True)
+class PatchPairs:
+    """Which query and key patches meet in windows, and how far apart they are."""
+
+    both: Bool[Tensor, "window query key"]
+    """Whether query and key are patches."""
+    distance: Float[Tensor, "window query key"]
+    """Between their centres in input pixels; 0 where one is no patch."""
+    hop: Int[Tensor, "window query key"]
+    """Chebyshev distance in patches of the coarser grid; 0 where one is no patch."""
+    query: Bool[Tensor, "window query"]
+    """Whether the query is a patch."""
 
 
-@lru_cache(maxsize=16)
-def token_indices(layout: TokenLayout, kind: str, device: torch.device) -> Int[Tensor, " token"]:
-    """Indices of the tokens of one kind, where the maps are."""
-    return torch.from_numpy(layout.tokens(kind)).to(device)
+@lru_cache(maxsize=32)
+def patch_pairs(layout: AttentionLayout, device: torch.device, dtype: torch.dtype) -> PatchPairs:
+    """The pairs of a layout, where the maps are and as precise."""
+    query, of_query = _patches(layout.queries, layout.query_tokens)
+    key, of_key = _patches(layout.keys, layout.key_tokens)
+    both = query[:, :, None] & key[:, None, :]
+    if layout.queries.n_patches and layout.keys.n_patches:
+        # Window by window: between all patches there are far more pairs than ever meet.
+        places = layout.queries.centres[of_query], layout.keys.centres[of_key]
+        offset = places[0][:, :, None] - places[1][:, None]
+        distance = np.where(both, np.sqrt((offset**2).sum(-1)), 0.0)
+        cells = [of[at] for of, at in zip(layout.coarse_cells, (of_query, of_key), strict=True)]
+        hop = np.where(both, np.abs(cells[0][:, :, None] - cells[1][:, None]).max(-1), 0)
+    else:
+        distance, hop = np.zeros(both.shape), np.zeros(both.shape, int)
+    return PatchPairs(
+        torch.from_numpy(both).to(device),
+        torch.from_numpy(distance).to(device, dtype),
+        torch.from_numpy(hop).to(device),
+        torch.from_numpy(query).to(device),
+    )
 
 
-@lru_cache(maxsize=4)
-def distances(
-    layout: TokenLayout, device: torch.device, dtype: torch.dtype
-) -> Float[Tensor, "patch patch"]:
-    """Distances between patches in px, where the maps are and as precise."""
-    return torch.from_numpy(layout.distances).to(device, dtype)
+def patch_weights(
+    layer: LayerAttention,
+) -> tuple[Float[Tensor, "image window head query key"], PatchPairs]:
+    """Attention of patches on patches (0 elsewhere), and what is known of the pairs."""
+    weights = layer.window_weights
+    pairs = patch_pairs(layer.layout, weights.device, weights.dtype)
+    return weights * pairs.both[:, None], pairs
 
 
-@lru_cache(maxsize=4)
-def hops(layout: TokenLayout, device: torch.device) -> Int[Tensor, "patch patch"]:
-    """Hops between patches, where the maps are."""
-    return torch.from_numpy(layout.hops).to(device)
+def tokens_of_kind(
+    layout: TokenLayout, tokens: Int[np.ndarray, "window token"], kind: str, device: torch.device
+) -> Bool[Tensor, "window token"]:
+    """Where tokens of one kind stand in windows; -1 is none."""
+    of_kind = np.append(np.array(layout.kinds) == kind, [False])
+    return torch.from_numpy(of_kind[tokens]).to(device)
+
+
+def _patches(layout: TokenLayout, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the tokens in windows are patches, and which patch (0 for the others)."""
+    patch = np.append(np.where(layout.is_patch, np.cumsum(layout.is_patch) - 1, -1), -1)[tokens]
+    return patch >= 0, np.maximum(patch, 0)

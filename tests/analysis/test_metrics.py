@@ -128,7 +128,7 @@ def test_distance_agrees_with_its_naive_replica_on_a_grid_that_is_not_square(sma
 
     def compare(layer):
         ours = distance.compute(layer)[0]
-        naive = [naive_distance(weights, layer.layout) for weights in layer.weights[0]]
+        naive = [naive_distance(weights, layer.queries) for weights in layer.weights[0]]
         # float32 sums of 225 weights
         np.testing.assert_allclose(ours.numpy(), naive, rtol=1e-5)
         seen.append(max(naive) - min(naive))

@@ -8,15 +8,22 @@ import torch
 
 import headscope as hs
 from headscope.analysis.importance import head_importance, importance_metrics
+from headscope.models.ablations import reference
 from headscope.models.replay import Replay
 
 UNIFORM, SINK, SILENT = 2, 3, 4
+MODES = (
+    *("zero", "mean", "resample", "noise", "uniform", "self", "keep"),
+    *("class-to-patch", "any-to-any:renormalised", "patch-to-patch", "hops<=1:renormalised"),
+)
 
 
-def scores_of(checkpoint, batch, target):
+def scores_of(checkpoint, batch, target, mode="zero", **options):
     """Every importance metric: name → `image layer head`."""
-    metrics = list(importance_metrics(checkpoint).values())
-    layers = [s for _, s in head_importance(Replay(checkpoint, batch), target, "zero", metrics)]
+    labelled = "label" in options
+    metrics = list(importance_metrics(checkpoint, labelled=labelled).values())
+    replay = Replay(checkpoint, batch)
+    layers = [s for _, s in head_importance(replay, target, mode, metrics, **options)]
     return {
         metric.name: np.stack([layer[metric.name].numpy() for layer in layers], axis=1)
         for metric in metrics
@@ -77,10 +84,60 @@ def test_class_cosine_has_its_closed_form(known_scores, known_crops, image):
     np.testing.assert_allclose(known_scores["class_cosine"][image], expected, atol=1e-7)
 
 
-def test_a_head_whose_projection_is_zero_has_importance_exactly_zero(known_scores):
-    for name, scores in known_scores.items():
-        assert (scores[:, 0, SILENT] == 0).all(), name
-        assert (scores[:, 1] == 0).all(), name
+@pytest.fixture(scope="module")
+def compared(known, known_crops):
+    """What the three images compare with, and their labels."""
+    batch = known.prepare(known_crops)
+    return {"stand_ins": reference(known, batch).of(batch), "label": torch.tensor([0, 1, -1])}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_head_whose_projection_is_zero_has_importance_exactly_zero(
+    known, known_crops, compared, mode
+):
+    target = torch.zeros(3, dtype=torch.long)
+    scores = scores_of(known, known.prepare(known_crops), target, mode, **compared)
+    assert len(scores) > 10
+    for name, values in scores.items():
+        # The last layer's patches, and an image without a label, have no number.
+        nothing = values[:, 1] == 0
+        assert (nothing | np.isnan(values[:, 1])).all(), name
+        if mode != "keep":  # alone in its layer, it does the work of no other
+            silent = values[:, 0, SILENT]
+            assert ((silent == 0) | np.isnan(silent)).all(), name
+            assert np.isfinite(silent[:2]).all(), name
+
+
+def test_a_head_that_keeps_its_layer_alone_does_what_it_does(known, known_crops):
+    target = torch.zeros(3, dtype=torch.long)
+    kept = scores_of(known, known.prepare(known_crops), target, "keep")["logit_drop"]
+    for image in range(3):
+        uniform, sink = parts_of_logit(known_crops, image)
+        expected = [uniform + sink] * 5  # what is lost is the work of the others
+        expected[UNIFORM], expected[SINK] = sink, uniform
+        np.testing.assert_allclose(kept[image, 0], expected, atol=1e-6)
+
+
+def test_ablations_have_their_closed_forms_in_the_logit(known, known_crops, compared):
+    target = torch.zeros(3, dtype=torch.long)
+    parts = np.array([parts_of_logit(known_crops, image) for image in range(3)])
+    uniform, sink = parts.T
+    donors = [compared["stand_ins"].statistics.donor_of[d] for d in compared["stand_ins"].digests]
+    for mode, of_uniform, of_sink in (
+        ("zero", uniform, sink),
+        ("mean", uniform - uniform.mean(), sink - sink.mean()),
+        ("resample", uniform - uniform[donors], sink - sink[donors]),
+        ("uniform", 0 * uniform, sink + uniform / 4),  # the sink head writes S/17, times −½
+        ("self", uniform, sink),  # the class token's own value is 0
+        ("class-to-patch", uniform, sink),
+        ("class-to-class:renormalised", uniform - uniform * 17 / 16, 0 * sink),
+        ("patch-to-any", 0 * uniform, 0 * sink),
+        ("hops<=3", 0 * uniform, 0 * sink),
+    ):
+        drop = scores_of(known, known.prepare(known_crops), target, mode, **compared)["logit_drop"]
+        # The crops pass through float32 pixels: 1e-7 of a logit of about 1.
+        np.testing.assert_allclose(drop[:, 0, UNIFORM], of_uniform, atol=1e-6, err_msg=mode)
+        np.testing.assert_allclose(drop[:, 0, SINK], of_sink, atol=1e-6, err_msg=mode)
 
 
 def naive_scores(checkpoint, batch, target):
@@ -160,12 +217,19 @@ def test_the_order_of_sums_is_all_that_differs_from_the_naive_loop():
         np.testing.assert_allclose(ours[metric], expected, rtol=1e-6, atol=1e-14)
 
 
-def test_models_without_classes_are_scored_by_their_features():
-    checkpoint = hs.load("vit_small_patch14_reg4_dinov2", pretrained=False, image_size=56)
-    assert sorted(importance_metrics(checkpoint)) == ["class_cosine", "feature_cosine"]
-    study = hs.analyze(checkpoint, [np.zeros((56, 56, 3), np.uint8)])
-    assert (study.data["feature_cosine"] >= 0).all()
-    assert "target" not in study.data
+def test_the_last_patches_count_where_the_output_reads_them():
+    """Patch rows of the last layer: NaN for a class token, a number for pooling over patches."""
+    for name, options, reads in (
+        ("vit_tiny_patch16_224", {"image_size": 32}, False),
+        ("vit_base_patch16_siglip_224", {"image_size": 32}, True),
+    ):
+        checkpoint = hs.load(name, pretrained=False, **options)
+        batch = torch.randn(1, 3, 32, 32, generator=torch.manual_seed(0))
+        scores = scores_of(checkpoint, batch, torch.tensor([-1 if reads else 0]))
+        blocks = [i for i, layer in enumerate(checkpoint.layers) if layer.kind == "global"]
+        for metric in ("patch_cosine", "patch_l2", "all_l2"):
+            assert np.isfinite(scores[metric][:, blocks[:-1]]).all()
+            assert np.isfinite(scores[metric][:, blocks[-1]]).all() == (reads or metric == "all_l2")
 
 
 def test_the_last_layer_counts_for_pooling_over_patches_too():
