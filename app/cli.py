@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..models.errors import HeadscopeError
+from .models_command import add_models
 
 DONE, WRONG, INTERRUPTED = 0, 2, 130
 """Exit status: done; wrong usage or input, one sentence on stderr; Ctrl-C."""
@@ -46,12 +47,17 @@ examples:
 For each image every head is switched off in turn, and the study records what that changes,
 where the head looks and how far. Ctrl-C leaves a study that opens; the same command goes on
 from there. Files in folders that are no images are skipped and named at the end.
+
+--ablations says what takes a head's place, such as zero,mean,keep; a part of the head is cut by
+class-to-patch, any-to-register, "hops<=1" or "hops>3", and with :renormalised at the end of the
+name the rest is scaled up. A wrong name gets the list of all.
 """
 
 _INSPECT = """\
 examples:
   headscope inspect demo/registers
   headscope inspect vit_base_patch14_dinov2 --no-pretrained
+  headscope inspect --factory model.py:build --image-size 224
 
 For every attention module: whether headscope can read it, and how far what it reads differs
 from the model's own output (parity).
@@ -119,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_app(commands)
     _add_analyze(commands)
     _add_inspect(commands)
+    add_models(commands, _command)
     _add_demo(commands)
     return parser
 
@@ -139,6 +146,11 @@ def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _command(commands, "app", "open the app in the browser (the default)", _APP)
     parser.add_argument("--study", type=Path, metavar="X.zarr", help="begin with this study")
     parser.add_argument(
+        "--factory",
+        metavar="MODULE:FUNCTION",
+        help="the function that made the study's checkpoint; it is run, so it must be trusted",
+    )
+    parser.add_argument(
         "--port", type=_port, metavar="N", help="default: 8501, or the next that is free"
     )
     parser.add_argument(
@@ -156,6 +168,7 @@ def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
         serve(
             study=options.study,
+            factory=options.factory,
             host=options.host,
             port=options.port,
             browser=not options.no_browser,
@@ -172,7 +185,7 @@ def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
         metavar="IMAGES",
         help="files, folders, globs, or samples such as sample/astronaut",
     )
-    parser.add_argument("--model", required=True, metavar="M", help=_MODEL)
+    parser.add_argument("--model", metavar="M", help=_MODEL)
     parser.add_argument(
         "--out",
         required=True,
@@ -188,6 +201,28 @@ def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "(default: in each image the one that the model predicts)",
     )
     parser.add_argument(
+        "--ablations",
+        type=_names,
+        metavar="A,…",
+        help="what takes a head's place, one after the other (default: zero)",
+    )
+    parser.add_argument(
+        "--metrics",
+        type=_names,
+        metavar="M,…",
+        help="importance and attention metrics (default: all that fit the model)",
+    )
+    parser.add_argument(
+        "--no-importance",
+        action="store_true",
+        help="only where heads look, which takes a small part of the time",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="folders|FILE.csv",
+        help="what is in the images, for accuracy: the folders' names, or a table image,label",
+    )
+    parser.add_argument(
         "--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1 … (default: %(default)s)"
     )
     parser.add_argument(
@@ -195,6 +230,23 @@ def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
         type=_positive,
         metavar="N",
         help="images computed at once; fewer need less memory (default: by the model's size)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        metavar="P",
+        help="bfloat16 computes what an ablation changes in half precision: faster for large "
+        "models, where the CPU or GPU has it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory", metavar="4GB", help="what the process is to stay below (default: no bound)"
+    )
+    parser.add_argument(
+        "--until",
+        type=_top,
+        metavar="top10",
+        help="stop when the ten most important heads are known at 95 %%, by the Jensen-Shannon "
+        "divergence or by --metrics ONE; --out is then a .json with every head's interval",
     )
 
     def run(options: argparse.Namespace) -> None:
@@ -207,7 +259,7 @@ def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _command(commands, "inspect", "tell what can be read of a model", _INSPECT)
-    parser.add_argument("model", metavar="M", help=_MODEL)
+    parser.add_argument("model", nargs="?", metavar="M", help=_MODEL)
     _add_model_options(parser)
 
     def run(options: argparse.Namespace) -> None:
@@ -247,7 +299,15 @@ _MODEL = (
 )
 
 
+_FACTORY = (
+    "instead of a checkpoint's name: a function of your own that takes nothing and returns a "
+    "torch.nn.Module or headscope.wrap(…), as package.module:function or file.py:function. "
+    "It runs that code: name none that you do not trust"
+)
+
+
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--factory", metavar="MODULE:FUNCTION", help=_FACTORY)
     parser.add_argument(
         "--arch", metavar="A", help="timm architecture of a weights file that names none"
     )
@@ -256,6 +316,12 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of random weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--in-chans",
+        type=_positive,
+        metavar="N",
+        help="channels of the input, if not the architecture's own",
     )
     parser.add_argument(
         "--image-size",
@@ -272,6 +338,19 @@ def _size(text: str) -> tuple[int, int]:
             f"{text!r} is no size: give 224, or 224x320 (height first)"
         )
     return _positive(parts[0]), _positive(parts[-1])
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name: give some such as a,b")
+    return names
+
+
+def _top(text: str) -> int:
+    if not text.startswith("top"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no goal: give top10, say")
+    return _positive(text.removeprefix("top"))
 
 
 def _positive(text: str) -> int:

@@ -16,6 +16,7 @@ from ..models.errors import HeadscopeError
 from ..models.images import find_images
 from ..models.samples import SAMPLE, sample_image
 from .progress import Bar
+from .top_command import check_result_path, find_top
 
 if TYPE_CHECKING:
     from ..analysis.analyze import Progress
@@ -35,7 +36,10 @@ def analyze(options: argparse.Namespace) -> None:
     samples = [name for name in options.images if name.startswith(SAMPLE)]
     files = [pattern for pattern in options.images if not pattern.startswith(SAMPLE)]
     images = [*map(sample_image, samples), *find_images(files)]
-    _check_writable(options.out)
+    if options.until is None:
+        _check_writable(options.out)
+    else:
+        check_result_path(options.out)
     checkpoint = _load(options)
     skipped: list[HeadscopeError] = []
 
@@ -46,7 +50,17 @@ def analyze(options: argparse.Namespace) -> None:
             raise error
         skipped.append(error)
 
+    if options.until is not None:
+        find_top(options, checkpoint, images, skip)
+        for error in skipped:
+            print(f"headscope: skipped: {error}", file=sys.stderr)
+        return
+
+    from ..analysis.analyze import ABLATIONS
     from ..analysis.analyze import analyze as compute
+    from ..analysis.importance.budget import parse_bytes
+
+    memory = None if options.memory is None else parse_bytes(options.memory)
 
     with Bar(total=len(images), unit="images") as bar, _asked_to_stop() as asked:
 
@@ -60,10 +74,15 @@ def analyze(options: argparse.Namespace) -> None:
                 checkpoint,
                 images,
                 target=options.target,
+                ablations=options.ablations or ABLATIONS,
+                metrics=options.metrics,
+                importance=not options.no_importance,
+                labels=options.labels,
                 progress=progress,
                 out=options.out,
                 seed=options.seed,
                 batch_size=options.batch_size,
+                memory=memory,
                 on_unreadable=skip,
             )
         except KeyboardInterrupt as stop:
@@ -123,6 +142,13 @@ def train_demo(names: Sequence[str], *, out: Path, resume: bool) -> None:
 
 
 def _load(options: argparse.Namespace) -> "Checkpoint":
+    if (options.model is None) == (options.factory is None):
+        both = "both are given" if options.model else "neither is given"
+        raise HeadscopeError(
+            f"Give either the name of a checkpoint or --factory MODULE:FUNCTION; {both}."
+        )
+    if options.factory is not None:
+        return _from_factory(options)
     from ..models.loading import load
 
     return load(
@@ -131,7 +157,30 @@ def _load(options: argparse.Namespace) -> "Checkpoint":
         pretrained=not options.no_pretrained,
         seed=options.seed,
         image_size=options.image_size,
+        in_chans=options.in_chans,
         device=getattr(options, "device", "cpu"),
+        precision=getattr(options, "precision", "float32"),
+    )
+
+
+def _from_factory(options: argparse.Namespace) -> "Checkpoint":
+    for name, given in (
+        ("--arch", options.arch),
+        ("--no-pretrained", options.no_pretrained),
+        ("--in-chans", options.in_chans),
+    ):
+        if given:
+            raise HeadscopeError(
+                f"{name} is for checkpoints by name; {options.factory} has its own."
+            )
+    from ..models.factory import from_factory
+
+    return from_factory(
+        options.factory,
+        image_size=options.image_size,
+        seed=options.seed,
+        device=getattr(options, "device", "cpu"),
+        precision=getattr(options, "precision", None),
     )
 
 
@@ -193,31 +242,39 @@ def _what_is_kept(out: Path) -> str:
 def _most_important(study: "Study") -> str:
     """A table of the heads whose ablation changes most, and how far each looks."""
     data = study.data.isel(image=np.flatnonzero(study.data["done"].values))
-    scores = [v for v in data.data_vars.values() if "ablation" in v.dims and "head" in v.dims]
-    score = data.get("probability_drop", scores[0]).isel(ablation=0)
+    names = [str(v.name) for v in study.head_metrics() if "ablation" in v.coords]
+    if not names:
+        return f"Attention of {study.n_done} images was measured, importance was left out."
+    score = data["probability_drop" if "probability_drop" in names else names[0]].isel(ablation=0)
+    from ..models.ablations import ablation
+
+    converse = ablation(str(score["ablation"].item())).converse
     n_images = data.sizes["image"]
     mean = score.mean("image").values
     error = score.std("image", ddof=1).values / np.sqrt(n_images) if n_images > 1 else None
-    distance = data["distance"].mean("image").values
+    distance = data["distance"].mean("image").values if "distance" in data else None
     order = [
         divmod(int(i), mean.shape[1])
-        for i in np.argsort(-mean, axis=None)
+        for i in np.argsort(mean if converse else -mean, axis=None)
         if np.isfinite(mean.flat[i])
     ]
     name = score.attrs["long_name"]
     name = name[0].lower() + name[1:]
+    if study.settings["ablations"] != ["zero"]:
+        name += f" ({score['ablation'].item()} ablation)"
     header = f"{name} ({score.attrs['units']})"
     images = f"mean over {n_images} images ± its standard error" if n_images > 1 else "one image"
     lines = [
         f"The {min(TOP, len(order))} most important of {len(order)} heads, by {name}",
         f"({images}):",
         "",
-        f"layer  head  {header}  mean distance (px)",
+        f"layer  head  {header}" + ("  mean distance (px)" if distance is not None else ""),
     ]
     for layer, head in order[:TOP]:
         spread = "" if error is None else f" ± {error[layer, head]:.4f}"
         value = f"{mean[layer, head]:.4f}{spread}"
-        lines.append(
-            f"{layer:>5}  {head:>4}  {value:>{len(header)}}  {distance[layer, head]:>18.1f}"
-        )
+        line = f"{layer:>5}  {head:>4}  {value:>{len(header)}}"
+        if distance is not None:
+            line += f"  {distance[layer, head]:>18.1f}"
+        lines.append(line)
     return "\n".join(lines)

@@ -23,13 +23,19 @@ class Job(Generic[T]):
     future: "Future[T]" = field(default_factory=Future)
     done_share: float = 0.0
     """0…1."""
+    text: str = ""
+    """What is under way, where the work says so."""
+    so_far: Any = None
+    """What the work has found until now, where it says so; it outlives a stop."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def report(self, done_share: float) -> None:
+    def report(self, done_share: float, text: str = "", so_far: Any = None) -> None:
         """Called by the work as it goes; raises `Stopped` where nobody wants it any more."""
+        if so_far is not None:
+            self.so_far = so_far
         if self._stop.is_set():
             raise Stopped
-        self.done_share = min(1.0, max(0.0, done_share))
+        self.done_share, self.text = min(1.0, max(0.0, done_share)), text
 
     def stop(self) -> None:
         """Ask the work to stop; it does at its next `report`."""

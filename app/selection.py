@@ -29,7 +29,10 @@ class Selection:
     layer: int | None = None
     head: int | None = None
     token: int | None = None
-    """Index of the query token."""
+    """Index of the query token, in the selected layer."""
+    place: str | None = None
+    """The query where the selected layer has no such token: `"class"`, `"register 2"`, pixels as
+    `"120,88"` (row, column), or `"mean"` of all queries."""
     metric: str | None = None
     """Key of the number that colours the atlas."""
     scope: Scope | None = None
@@ -62,9 +65,12 @@ class Selection:
         return {key: str(value) for key, value in asdict(self).items() if value is not None}
 
     def fit(
-        self, n_heads: Sequence[int], n_tokens: int, name: str
+        self, n_heads: Sequence[int], n_tokens: Sequence[int], name: str
     ) -> tuple["Selection", tuple[str, ...]]:
-        """The selection without a head or token that is not there, and a sentence for each."""
+        """The selection without a head or token that is not there, and a sentence for each.
+
+        `n_tokens` are the query tokens of each layer.
+        """
         fitted, notes = self, []
         if self.layer is not None and self.head is not None:
             if self.layer >= len(n_heads):
@@ -78,9 +84,14 @@ class Selection:
                 )
             if notes:
                 fitted = replace(fitted, layer=None, head=None)
-        if self.token is not None and self.token >= n_tokens:
-            notes.append(f"{name} has {n_tokens} tokens, so there is no token {self.token}.")
-            fitted = replace(fitted, token=None)
+        if self.token is not None:
+            layer = fitted.layer
+            there = max(n_tokens, default=0) if layer is None else n_tokens[layer]
+            if self.token >= there:
+                alike = layer is None or len(set(n_tokens)) == 1
+                subject = name if alike else f"Layer {layer} of {name}"
+                notes.append(f"{subject} has {there} tokens, so there is no token {self.token}.")
+                fitted = replace(fitted, token=None)
         return fitted, tuple(notes)
 
 

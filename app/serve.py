@@ -19,13 +19,18 @@ from ..models.errors import HeadscopeError
 STUDY = "HEADSCOPE_STUDY"
 """Environment variable that tells the app which study to begin with."""
 
+FACTORY = "HEADSCOPE_FACTORY"
+"""Environment variable that tells the app which code it may run to make a study's checkpoint."""
+
 FIRST_PORT = 8501
 _PORTS_TRIED = 50
 
 _EVERYONE = ("0.0.0.0", "::", "")
 
 
-def serve(*, study: Path | None, host: str, port: int | None, browser: bool) -> None:
+def serve(
+    *, study: Path | None, factory: str | None, host: str, port: int | None, browser: bool
+) -> None:
     """Serve the app until Ctrl-C; the address is printed once the page can be opened.
 
     Raises:
@@ -36,6 +41,10 @@ def serve(*, study: Path | None, host: str, port: int | None, browser: bool) -> 
 
         open_study(study)
         os.environ[STUDY] = str(study.resolve())
+    if factory is not None:
+        from ..models.factory import absolute
+
+        os.environ[FACTORY] = absolute(factory)
     address = _free_address(host, port)
     flags = _flags(*address, browser=browser)
     # Streamlit comes last: a wrong study or port is told before its second of import.

@@ -8,6 +8,7 @@ result. This is the one module with an `st.cache_*`.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ import streamlit as st
 from jaxtyping import Float, UInt8
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from . import measuring
 from .figures import encode
+from .figures import maps as figure_maps
 from .jobs import Job, Jobs
-from .serve import STUDY
+from .serve import FACTORY, STUDY
 from .shelf import Shelf
 
 if TYPE_CHECKING:  # both import torch; the page shows its frame first
@@ -31,8 +34,12 @@ CHECKPOINTS = 3
 """Checkpoints in memory."""
 MAP_BYTES = 400_000_000
 """Attention maps in memory; those of one image have 0.5 MB (demo) to 128 MB (ViT-L at 384 px)."""
+LARGEST_MAPS = 200_000_000
+"""Above, an image's maps are not kept: a head's are computed when they are looked at."""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
+IN_DEPTH = 50
+"""Races, removal curves and synergies in memory."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class Source:
     pretrained: bool = True
     seed: int = 0
     image_size: tuple[int, int] | None = None
+    in_chans: int | None = None
+    precision: str = "float32"
+    factory: str | None = None
+    """The function that made it, which a stranger's study may name: it is not run from here."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -62,12 +73,37 @@ class Look:
 
     digest: str
     """Of the checkpoint and the crop."""
+    checkpoint: "Checkpoint"
     crop: UInt8[np.ndarray, "row column 3"]
     probabilities: Float[np.ndarray, " label"] | None
     maps: "AttentionMaps"
 
 
-def _map_bytes(look: Look) -> int:
+@dataclass(frozen=True)
+class Wanted:
+    """A head whose map the browser asks for, and a query for the maps of all heads."""
+
+    layer: int
+    head: int
+    tokens: tuple[int | None, ...]
+    """The query token of each layer; None: the mean over queries."""
+
+    @classmethod
+    def told(cls, told: Any, look: Look) -> "Wanted | None":
+        """What a browser says, unless it is about what is not there."""
+        try:
+            layer, head = int(told["layer"]), int(told["head"])
+            tokens = tuple(None if token is None else int(token) for token in told["tokens"])
+            layers = look.maps.layers
+            there = layer >= 0 and 0 <= head < len(layers[layer].mean)
+            for of, token in zip(layers, tokens, strict=True):
+                there &= token is None or 0 <= token < of.layout.queries.n_tokens
+        except (TypeError, KeyError, ValueError, IndexError):
+            return None
+        return cls(layer, head, tokens) if there else None
+
+
+def _look_bytes(look: Look) -> int:
     return look.maps.n_bytes
 
 
@@ -76,10 +112,12 @@ class _Workshop:
     """The server's own memory: one for all sessions."""
 
     checkpoints: Jobs = field(default_factory=lambda: Jobs(workers=2, most=CHECKPOINTS))
-    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=_map_bytes))
+    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=_look_bytes))
+    attention: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
+    closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
     opened: "Shelf[Study]" = field(default_factory=lambda: Shelf(2))
 
 
@@ -107,14 +145,39 @@ def known_checkpoints() -> tuple[str, ...]:
     return known_checkpoints()
 
 
+def load_source(source: Source) -> "Checkpoint":
+    """The checkpoint of a source; code that a study names runs only if the server was told to.
+
+    Raises:
+        HeadscopeError: it cannot be loaded, or not be run.
+    """
+    from .. import HeadscopeError, load
+
+    options = asdict(source)
+    factory = options.pop("factory")
+    if factory is None:
+        return load(**options)
+    if factory != os.environ.get(FACTORY):
+        raise HeadscopeError(
+            f"The study's checkpoint was made by {factory}: code, which is not run unless you "
+            f"ask for it. If you trust it: headscope app --study … --factory {factory}."
+        )
+    from ..models.factory import from_factory
+
+    return from_factory(
+        factory,
+        image_size=source.image_size,
+        seed=source.seed,
+        precision=source.precision,
+    )
+
+
 def checkpoint(source: Source) -> "Job[Checkpoint]":
     """The checkpoint, loading."""
 
     def work(job: "Job[Checkpoint]") -> "Checkpoint":
-        from .. import load
-
         job.report(0)
-        loaded = load(**asdict(source))
+        loaded = load_source(source)
         _ = loaded.digest  # cached there; a large checkpoint takes a second
         return loaded
 
@@ -168,24 +231,66 @@ def look(checkpoint: "Checkpoint", crop: UInt8[np.ndarray, "row column 3"]) -> J
     """Predictions and attention maps of one crop."""
     import hashlib
 
-    digest = hashlib.sha256(checkpoint.digest.encode() + crop.tobytes()).hexdigest()
+    digest = hashlib.sha256(checkpoint.identity.encode() + crop.tobytes()).hexdigest()
 
     def work(job: Job[Look]) -> Look:
-        from .. import attention_maps
+        from ..analysis.maps import attention_maps, map_bytes
 
         job.report(0)
         batch = checkpoint.prepare(crop[None])
         probabilities = checkpoint.probabilities(batch)[0] if checkpoint.has_classes else None
-        return Look(digest, crop, probabilities, attention_maps(checkpoint, crop))
+        heads = None if map_bytes(checkpoint) <= LARGEST_MAPS else ()
+        maps = attention_maps(checkpoint, crop, heads)
+        return Look(digest, checkpoint, crop, probabilities, maps)
 
     return _claimed(_workshop().looks, "look", digest, "Reading the attention maps", work)
+
+
+def feed(look: Look, wanted: "Wanted | None") -> bytes:
+    """The maps for the browser: all where they fit, else what is `wanted`.
+
+    Where the maps were too large to keep, the picture runs through the model once more.
+    """
+    shown = {"name": look.digest, "pixels": look.crop}
+    if wanted is None:
+        return figure_maps.feed(**shown, maps=look.maps)
+    maps = look.maps
+    if not maps.is_whole:
+        maps = _closer(look, wanted)
+    return figure_maps.feed(**shown, maps=maps, **asdict(wanted))
+
+
+def _closer(look: Look, wanted: Wanted) -> "AttentionMaps":
+    """The maps of what is wanted alone, kept while it is looked at."""
+    from .. import attention_maps
+
+    shelf, key = _workshop().closer, (look.digest, wanted)
+    maps = shelf.get(key)
+    if maps is None:
+        at = [(wanted.layer, wanted.head)]
+        maps = attention_maps(look.checkpoint, look.crop, at, wanted.tokens)
+        shelf.put(key, maps)
+    return maps
+
+
+def attention_study(checkpoint: "Checkpoint", photograph: "Photograph") -> "Job[Study]":
+    """The numbers of all heads that need no ablation: quick."""
+
+    def work(job: "Job[Study]") -> "Study":
+        from .. import analyze
+
+        job.report(0)
+        return analyze(checkpoint, [photograph], importance=False).load()
+
+    key = ("attention", checkpoint.identity, photograph.digest)
+    return _claimed(_workshop().attention, "attention", key, "Measuring the attention", work)
 
 
 def study(
     checkpoint: "Checkpoint", photograph: "Photograph", target: int | None
 ) -> "Job[Study] | None":
-    """The numbers of all heads for one picture; None after this session cancelled it."""
-    key = ("study", checkpoint.digest, photograph.digest, target)
+    """All numbers of all heads for one picture; None after this session cancelled it."""
+    key = ("study", checkpoint.identity, photograph.digest, target)
     if key in _cancelled():
         return None
 
@@ -197,7 +302,7 @@ def study(
 
         return analyze(checkpoint, [photograph], target=target, progress=progress).load()
 
-    return _claimed(_workshop().studies, "study", key, "Measuring every head", work)
+    return _claimed(_workshop().studies, "study", key, "Measuring every head's importance", work)
 
 
 def cancel_study(key: Any) -> None:
@@ -217,7 +322,8 @@ def _cancelled() -> set[Any]:
 
 def retry(job: Job[Any]) -> None:
     """Do failed work again at the next run."""
-    for jobs in (_workshop().checkpoints, _workshop().looks, _workshop().studies):
+    workshop = _workshop()
+    for jobs in (workshop.checkpoints, workshop.looks, workshop.attention, workshop.studies):
         jobs.forget(job.key)
 
 
@@ -241,3 +347,47 @@ def opened_study(path: Path) -> "Study":
         opened = open_study(path).load()
         shelf.put(str(path), opened)
     return opened
+
+
+# -- heads in depth --------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False)
+def _in_depth() -> Jobs:
+    """Races, curves and synergies, one after the other."""
+    return Jobs(workers=1, most=IN_DEPTH)
+
+
+def race(contest: "measuring.Contest") -> "Job[measuring.Standing]":
+    """The race of a checkpoint's heads; one that was stopped goes on."""
+    key = ("race", contest.checkpoint.identity, contest.pictures.key)
+    return _claimed(_in_depth(), "race", key, "Measuring heads", contest.run)
+
+
+def together(
+    part: str, checkpoint: "Checkpoint", asked: "measuring.Together"
+) -> "Job[measuring.Measured]":
+    """`part` is "curves" or "synergy"."""
+    work = {"curves": measuring.removal_curves, "synergy": measuring.synergy}[part]
+    scores = None if asked.scores is None else asked.scores.tobytes()
+    key = (
+        part,
+        checkpoint.identity,
+        asked.pictures.key,
+        asked.value,
+        asked.target,
+        scores and sha256(scores).hexdigest(),
+        asked.metric,
+    )
+    titles = {"curves": "Removing heads together", "synergy": "Removing heads in pairs"}
+    return _claimed(_in_depth(), part, key, titles[part], lambda job: work(job, checkpoint, asked))
+
+
+def stop_in_depth(part: str) -> None:
+    """Stop a race ("race"), curves or a synergy for this session."""
+    _in_depth().claim(session(), part, None)
+
+
+def retry_in_depth(key: Any) -> None:
+    """Do failed or stopped work again at the next run."""
+    _in_depth().forget(key)

@@ -20,6 +20,10 @@ class HeadMetric:
     label: str
     unit: str
     description: str
+    group: str
+    """What it compares, in words; metrics are listed by it."""
+    signed: bool
+    """Whether its sign means something: 0 is then the middle of the colour scale."""
     values: Float[np.ndarray, "image layer head"]
     """NaN where there is no such head, or the image is not done."""
     mass: Float[np.ndarray, "image layer head"] | None = None
@@ -47,17 +51,34 @@ def head_metrics(
         several = names.count(variable.name) > 1
         mode = str(variable.coords["ablation"].item()) if several else ""
         in_px = variable.attrs.get("units") == "px"
+        description = str(variable.attrs.get("description", ""))
+        values = _values(variable)
         found.append(
             HeadMetric(
                 key=f"{name}:{mode}" if mode else name,
                 label=f"{label} ({mode} ablation)" if mode else label,
                 unit=str(variable.attrs.get("units", "")),
-                description=str(variable.attrs.get("description", "")),
-                values=_values(variable),
+                description=description,
+                group=_group(variable),
+                # What is never negative does not say what positive means.
+                signed="positive" in description.lower() or bool((values < 0).any()),
+                values=values,
                 mass=None if share is None or not in_px else _patch_mass(share),
             )
         )
     return tuple(found)
+
+
+GROUPS = ("Model's output changes", "Layer's output changes", "Attention")
+"""What a number is about, in the order in which a list shows it."""
+
+
+def _group(variable: xr.DataArray) -> str:
+    """Importance is measured by an ablation; local importance is about rows of a layer."""
+    if "ablation" not in variable.coords:
+        return GROUPS[2]
+    words = str(variable.attrs.get("long_name", "")).lower().split()
+    return GROUPS[1 if {"row", "rows"} & set(words) else 0]
 
 
 def _values(variable: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
@@ -65,17 +86,22 @@ def _values(variable: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
 
 
 def _patch_mass(share: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
+    if PATCH not in share["query_kind"].values or PATCH not in share["key_kind"].values:
+        return np.full(tuple(share.sizes[dim] for dim in ("image", "layer", "head")), np.nan)
     return _values(share.sel(query_kind=PATCH, key_kind=PATCH))
 
 
 def payload(metrics: tuple[HeadMetric, ...], image: int, n_heads: tuple[int, ...]) -> list[Any]:
     """The metrics of one image and their mean over images, as `[layer][head]`."""
+    ordered = sorted(metrics, key=lambda metric: GROUPS.index(metric.group))
     return [
         {
             "key": metric.key,
             "label": metric.label,
             "unit": metric.unit,
             "description": metric.description,
+            "group": metric.group,
+            "signed": metric.signed,
             "image": plain(metric.values[image], n_heads),
             "mean": plain(metric.mean, n_heads),
             "mass": None
@@ -85,5 +111,5 @@ def payload(metrics: tuple[HeadMetric, ...], image: int, n_heads: tuple[int, ...
                 "mean": plain(mean_over_images(metric.mass), n_heads),
             },
         }
-        for metric in metrics
+        for metric in ordered
     ]

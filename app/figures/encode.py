@@ -5,6 +5,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from csv import DictWriter
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,15 @@ def thumbnail(pixels: UInt8[np.ndarray, "row column 3"], *, side: int = 96) -> s
     buffer = io.BytesIO()
     square.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table with a header; what has no number is left empty."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value != value else value for key, value in row.items()})
+    return text.getvalue()

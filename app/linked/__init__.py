@@ -48,6 +48,7 @@ LINKED = _component(
     "linked",
     "basics.js",
     "feed.js",
+    "tokens.js",
     "state.js",
     "atlas.js",
     "montage.js",

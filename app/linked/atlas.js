@@ -13,6 +13,9 @@ class Atlas {
       ["image", "This image", "The numbers of the image that is shown"],
       ["mean", "Mean", "The mean over all images of the study"],
     ], (scope) => app.choose({ scope }));
+    this.byRank = switchOf("colours", "Colours", [
+      ["rank", "colour by rank", "Colours grow with the rank, not the value, so that a few large values do not hide the others"],
+    ], (colours) => app.look({ colours: app.state.looking.colours === colours ? "linear" : colours }));
     this.grid = element("div", { class: "hs-atlas", role: "grid", "aria-label": "Head atlas: layers as rows, heads as columns" });
     this.about = element("p", { class: "hs-about" });
     this.low = element("span");
@@ -24,7 +27,7 @@ class Atlas {
       "section", { class: "hs-panel hs-panel-atlas", "aria-label": "Head atlas" },
       element("header", {}, element("h2", {}, "Head atlas"), element("span", { class: "hs-push" }), this.metric),
       element("div", { class: "hs-legend", "data-legend": "atlas" }, this.low, this.bar, this.high, this.unit, element("span", { class: "hs-push" }), this.scope.node),
-      element("div", { class: "hs-axis-x" }, "head"),
+      element("div", { class: "hs-axis-x" }, "head", this.byRank.node),
       element("div", { class: "hs-atlas-frame" }, element("div", { class: "hs-axis-y" }, element("span", {}, "layer")), this.grid),
       this.about,
     );
@@ -59,7 +62,9 @@ class Atlas {
     this.columns = columns;
     this.grid.style.setProperty("--columns", columns);
     this.grid.style.setProperty("--rows", nHeads.length);
-    this.grid.classList.toggle("hs-dense", columns > 8);
+    this.grid.classList.toggle("hs-dense", columns > 8 || nHeads.length > 14);
+    this.grid.classList.toggle("hs-wide", columns > 16);
+    this.grid.classList.toggle("hs-many", nHeads.length > 14);
     this.node.classList.toggle("hs-bare", nHeads.length === 0);
     this.cells = nHeads.map((heads, layer) => Array.from({ length: heads }, (_, head) => element("button", {
       type: "button", role: "gridcell", class: "hs-cell", tabindex: "-1",
@@ -85,19 +90,25 @@ class Atlas {
     this.scope.set(state.scope);
     setText(this.scope.node.lastChild, `Mean of ${nImages}`);
     this.metric.disabled = !metric;
-    fillSelect(this.metric, metric ? metrics.map(({ key, label }) => [key, label]) : [["", state.data.waiting]], metric?.key ?? "");
+    fillSelect(this.metric, metric ? metrics.map(({ key, label, group }) => [key, label, group]) : [["", state.data.waiting]], metric?.key ?? "");
+    this.metric.title = metric?.label ?? "";
+    this.byRank.node.hidden = !metric;
+    this.byRank.set(state.looking.colours);
     const values = state.valuesOf(metric);
     const range = metric ? state.range(metric) : null;
     const [low, high] = range ?? [0, 0];
     const { times, write } = ruler(low, high);
     setText(this.unit, metric ? times + metric.unit : "");
+    this.unit.title = this.unit.textContent;
     setText(this.low, range ? write(low) : "");
     setText(this.high, range ? write(high) : "");
     this.zero.hidden = !(low < 0 && high > 0);
     this.zero.style.left = `${(100 * -low) / (high - low || 1)}%`;
     setText(this.about, metric ? metric.description : "");
     this.about.title = metric ? metric.description : "";
-    this.bar.style.backgroundImage = gradient(state.data.palette.numbers);
+    const palette = metric?.signed ? "signed" : "numbers";
+    this.bar.style.backgroundImage = gradient(state.data.palette[palette]);
+    const share = state.shares(metric);
     this.bar.classList.toggle("hs-idle", !range);
     const { layer, head } = state.head;
     this.cells.forEach((cells, l) => cells.forEach((cell, h) => {
@@ -107,14 +118,20 @@ class Atlas {
         cell.style.background = "";
         cell.style.color = "";
       } else {
-        const colour = colourAt(tables.numbers, high > low ? (value - low) / (high - low) : 0.5);
+        const colour = colourAt(tables[palette], share(value));
         cell.style.background = `rgb(${colour.join()})`;
         cell.style.color = inkOn(colour);
       }
+      cell.classList.toggle("hs-undefined", Boolean(metric) && value === null);
       setText(cell, this.columns > 8 || value === null ? "" : write(value));
       cell.setAttribute("aria-selected", String(chosen));
-      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? "no value" : `${write(value)} ${times}${metric.unit}`}`);
+      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? missing(state, metric, l) : `${write(value)} ${times}${metric.unit}`}`);
       cell.tabIndex = chosen ? 0 : -1;
     }));
   }
+}
+
+/** Why a head has no value. */
+function missing(state, metric, layer) {
+  return metric && state.isUndefined(metric, layer) ? "not defined for this layer" : "no value";
 }

@@ -131,11 +131,18 @@ function sharp(canvas, width, height) {
   return context;
 }
 
-/** A native select box whose options are replaced only when they differ. */
+/** A native select box of [key, label, group]; its options are replaced only when they differ. */
 function fillSelect(select, options, value) {
   const wanted = JSON.stringify(options);
   if (select.dataset.options !== wanted) {
-    select.replaceChildren(...options.map(([key, label]) => element("option", { value: key }, label)));
+    const groups = new Map();
+    for (const [key, label, group] of options) {
+      if (!groups.has(group)) groups.set(group, []);
+      groups.get(group).push(element("option", { value: key }, label));
+    }
+    select.replaceChildren(...Array.from(groups, ([group, nodes]) => (
+      group === undefined ? nodes : [element("optgroup", { label: group }, ...nodes)]
+    )).flat());
     select.dataset.options = wanted;
   }
   const chosen = String(value);

@@ -2,6 +2,7 @@
 // A feed is a little-endian uint32 (length of the header), the header as JSON, then the arrays.
 
 const FEEDS_KEPT = 4;
+const SLABS_KEPT = 96;
 
 /** The feeds of this page; both components (and both modules) meet here. */
 function feedStore() {
@@ -15,19 +16,21 @@ function openFeed(bytes) {
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   const start = 4 + length;
   const part = ({ offset, size }) => bytes.subarray(start + offset, start + offset + size);
-  const floats = (place) => {
-    const piece = part(place);
-    return new Float32Array(piece.buffer.slice(piece.byteOffset, piece.byteOffset + piece.byteLength));
-  };
+  const words = (place, Kind) => new Kind(part(place).slice().buffer);
+  const tables = header.tables.map((table) => ({
+    ...table,
+    query_tokens: table.query_tokens && words(table.query_tokens, Int32Array),
+    key_tokens: table.key_tokens && words(table.key_tokens, Int32Array),
+  }));
   return {
     id: header.id,
-    nHeads: header.n_heads,
-    nTokens: header.n_tokens,
     width: header.pixels.width,
     height: header.pixels.height,
     pixels: part(header.pixels),
-    rowMax: floats(header.row_max),
-    slabs: header.slabs.map((slab) => ({ ...slab, weights: part(slab) })),
+    layers: header.layers.map(({ table, keys, mean }) => ({
+      table: tables[table], keys, mean: words(mean, Float32Array),
+    })),
+    slabs: header.slabs.map((slab) => ({ ...slab, weights: part(slab.weights), scale: words(slab.scale, Float32Array) })),
   };
 }
 
@@ -37,8 +40,9 @@ function keepFeed(bytes) {
   const feed = openFeed(bytes);
   const before = feeds.get(feed.id);
   if (before) {
-    const names = new Set(feed.slabs.map((slab) => slab.name));
-    feed.slabs.push(...before.slabs.filter((slab) => !names.has(slab.name)).slice(0, 32));
+    const name = ({ layer, head, token }) => `${layer} ${head} ${token}`;
+    const names = new Set(feed.slabs.map(name));
+    feed.slabs.push(...before.slabs.filter((slab) => !names.has(name(slab))).slice(0, SLABS_KEPT));
     feeds.delete(feed.id);
   }
   feeds.set(feed.id, feed);
@@ -46,21 +50,51 @@ function keepFeed(bytes) {
   events.dispatchEvent(new CustomEvent("feed", { detail: feed.id }));
 }
 
+/** Where a query token stands: its rows among those of all windows. */
+function rowsOf(table, token) {
+  if (!table.query_tokens) return [token];
+  if (!table.where) {
+    table.where = new Map();
+    table.query_tokens.forEach((query, row) => {
+      if (query < 0) return;
+      if (table.where.has(query)) table.where.get(query).push(row);
+      else table.where.set(query, [row]);
+    });
+  }
+  return table.where.get(token) ?? [];
+}
+
 /**
- * Weights from one query to all keys in one head: `{bytes, scale}`, a weight being byte * scale.
- * null while they are not on this side.
+ * Weights from a query token (null: the mean over queries) to all key tokens in one head; null
+ * while they are not on this side.
  */
-function rowOf(feed, layer, head, query) {
-  if (!feed) return null;
-  const n = feed.nTokens;
-  const heads = Math.max(...feed.nHeads);
-  const scale = feed.rowMax[(layer * heads + head) * n + query] / 255;
+function rowOf(feed, layer, head, token) {
+  const of = feed?.layers[layer];
+  if (!of) return null;
+  if (token === null) return of.mean.subarray(head * of.keys, (head + 1) * of.keys);
   for (const slab of feed.slabs) {
-    let row = null;
-    if (slab.name === "all") row = (layer * heads + head) * n + query;
-    else if (slab.name === `head ${layer} ${head}`) row = query;
-    else if (slab.name === `query ${query}`) row = layer * heads + head;
-    if (row !== null) return { bytes: slab.weights.subarray(row * n, (row + 1) * n), scale };
+    if (slab.layer !== layer) continue;
+    if (slab.token !== undefined) {
+      if (slab.token !== token) continue;
+      const factor = slab.scale[head] / 255;
+      return Float32Array.from(slab.weights.subarray(head * of.keys, (head + 1) * of.keys), (byte) => byte * factor);
+    }
+    if (slab.head !== undefined && slab.head !== head) continue;
+    return windowRow(of, slab, slab.head === undefined ? head : 0, token);
   }
   return null;
+}
+
+function windowRow({ table, keys }, slab, index, token) {
+  const weights = new Float32Array(keys);
+  const { windows, queries, keys: width, key_tokens: keyTokens } = table;
+  for (const row of rowsOf(table, token)) {
+    const at = index * windows * queries + row;
+    const factor = slab.scale[at] / 255;
+    const window = Math.floor(row / queries);
+    for (let key = 0; key < width; key += 1) {
+      weights[keyTokens ? keyTokens[window * width + key] : key] += slab.weights[at * width + key] * factor;
+    }
+  }
+  return weights;
 }

@@ -19,22 +19,20 @@ class Tooltip {
     const rank = metric ? state.rank(metric, layer, head) : null;
     this.text.replaceChildren(
       element("b", {}, `Layer ${layer}, head ${head}`),
-      ...(metric ? [element("span", {}, `${metric.label}: ${inWords(value)} ${metric.unit}`)] : []),
+      ...(metric ? [element("span", {}, `${metric.label}: ${value === null ? missing(state, metric, layer) : `${inWords(value)} ${metric.unit}`}`)] : []),
       ...(rank ? [element("span", { class: "hs-muted" }, `${ordinal(rank.place)} of ${rank.of}`)] : []),
     );
-    const row = state.layout ? rowOf(state.feed, layer, head, state.token) : null;
-    this.canvas.hidden = !row;
-    if (row) {
-      const [rows, columns] = state.layout.grid;
-      this.sprite.width = columns;
-      this.sprite.height = rows;
-      const painter = this.sprite.getContext("2d");
-      const image = painter.createImageData(columns, rows);
-      paintMap(image, row, state.patches, null, tables.attention);
-      painter.putImageData(image, 0, 0);
-      const width = 72;
-      sharp(this.canvas, width, Math.round((width * rows) / columns)).drawImage(this.sprite, 0, 0, width, Math.round((width * rows) / columns));
+    const map = state.layers[layer] ? state.patchWeights(layer, head, state.queryIn(layer)) : null;
+    const { raster } = state.layers[layer]?.keys ?? {};
+    this.canvas.hidden = !map || !raster;
+    if (map && raster) {
+      paintMap(this.sprite, raster, map, null, tables.attention, 72);
+      const [height, width] = state.data.size;
+      const high = Math.round((72 * height) / width);
+      sharp(this.canvas, 72, high).drawImage(this.sprite, 0, 0, 72, high);
     }
+    const attention = state.layers[layer]?.attention;
+    if (attention) this.text.append(element("span", { class: "hs-muted" }, attention));
     this.node.hidden = false;
     const around = node.getBoundingClientRect();
     const x = pointer ? pointer.clientX + 14 : around.right + 8;
@@ -77,6 +75,7 @@ class App {
     this.state.take(data);
     this.tables = {
       numbers: colourTable(data.palette.numbers),
+      signed: colourTable(data.palette.signed),
       attention: colourTable(data.palette.attention),
     };
     this.theme = themeColours(this.root);
@@ -85,8 +84,8 @@ class App {
 
   /** A change of the selection: drawn at once, told to Python when it rests. */
   choose(change) {
-    Object.assign(this.state.chosen, change);
-    if ("token" in change) this.state.hover = null;
+    this.state.choose(change);
+    if ("place" in change) this.state.hover = null;
     this.draw();
     clearTimeout(this.pushing);
     this.pushing = setTimeout(() => this.setStateValue("selection", { ...this.state.chosen }), PUSH_AFTER);
@@ -98,10 +97,10 @@ class App {
     this.draw();
   }
 
-  /** The query under the pointer; null puts the chosen one back. */
-  preview(token) {
-    if (this.state.hover === token) return;
-    this.state.hover = token;
+  /** The query at the place under the pointer; null puts the chosen one back. */
+  preview(place) {
+    if (this.state.hover?.at.join() === place?.at.join()) return;
+    this.state.hover = place;
     cancelAnimationFrame(this.previewing);
     this.previewing = requestAnimationFrame(() => {
       this.montage.draw();
@@ -110,12 +109,14 @@ class App {
   }
 
   /** Asks Python for a map that is not on this side (checkpoints whose maps are too many to send). */
-  want(layer, head, token) {
-    const asked = `${this.state.data.feed} ${layer} ${head} ${token}`;
+  want() {
+    const { head, layers } = this.state;
+    const wanted = { ...head, tokens: layers.map((_, layer) => this.state.queryIn(layer)) };
+    const asked = `${this.state.data.feed} ${JSON.stringify(wanted)}`;
     if (!this.state.data.on_demand || this.state.asked === asked) return;
     this.state.asked = asked;
     clearTimeout(this.wanting);
-    this.wanting = setTimeout(() => this.setStateValue("wanted", { layer, head, token }), PUSH_AFTER);
+    this.wanting = setTimeout(() => this.setStateValue("wanted", wanted), PUSH_AFTER);
   }
 
   draw() {
@@ -125,7 +126,7 @@ class App {
     this.montage.draw();
     this.card.draw();
     Object.assign(this.root.dataset, {
-      layer: state.head.layer, head: state.head.head, state: state.feed && state.data.metrics.length ? "complete" : "waiting",
+      layer: state.head.layer, head: state.head.head, state: state.feed && state.data.measured ? "complete" : "waiting",
       image: state.data.image ?? "", drawn: (performance.now() - started).toFixed(1),
     });
   }

@@ -1,4 +1,4 @@
-// Every head's map for the query that is drawn, on one canvas: layers as rows, heads as columns.
+// Every head's map for the query that is drawn, on one canvas, each on the grid of its layer's keys.
 
 class Montage {
   constructor(app) {
@@ -26,80 +26,122 @@ class Montage {
 
   headAt({ offsetX, offsetY }) {
     if (!this.place) return null;
-    const { left, pitchX, pitchY } = this.place;
-    const head = Math.floor((offsetX - left) / pitchX);
-    const layer = Math.floor(offsetY / pitchY);
-    const heads = this.app.state.nHeads[layer] ?? 0;
-    return head >= 0 && head < heads ? { layer, head } : null;
+    const { width, height, gap, at } = this.place;
+    for (const [layer, heads] of at.entries()) {
+      const head = heads.findIndex(([x, y]) => offsetX >= x && offsetX < x + width + gap && offsetY >= y && offsetY < y + height + gap);
+      if (head >= 0) return { layer, head };
+    }
+    return null;
   }
 
   draw() {
-    const { state, tables } = this.app;
-    const { nHeads, layout, query, feed, patches } = state;
+    const { state, tables, theme } = this.app;
+    const { nHeads, layers, feed } = state;
     const width = this.frame.clientWidth;
     const height = this.frame.clientHeight;
-    setText(this.title, layout ? `query: ${state.labelOf(query)}` : "");
+    const ready = layers?.length && nHeads.length;
+    setText(this.title, ready ? `query: ${state.placeLabel}` : "");
     if (!width || !height) return;
     const context = sharp(this.canvas, width, height);
     this.place = null;
-    if (!layout || !nHeads.length) return;
-    const [rows, columns] = layout.grid;
-    const most = Math.max(...nHeads);
-    const left = 24;
-    const gap = most > 8 ? 2 : 4;
-    const pitch = Math.min((width - left) / most, (height / nHeads.length) * (columns / rows));
-    const cellWidth = Math.max(4, Math.floor(pitch - gap));
-    const cellHeight = Math.max(4, Math.floor(cellWidth * (rows / columns)));
-    this.place = { left, pitchX: cellWidth + gap, pitchY: cellHeight + gap };
-    const shared = state.looking.scale === "shared" ? state.sharedMaximum(query) : null;
-    const { theme } = this.app;
+    if (!ready) return;
+    this.place = arrange(nHeads, [width, height], state.data.size[1] / state.data.size[0]);
+    const cell = this.place;
+    const shared = state.looking.scale === "shared" ? state.sharedMaximum : null;
     context.font = `11px ${getComputedStyle(this.frame).fontFamily}`;
     context.textBaseline = "middle";
     context.textAlign = "right";
-    if (this.sprite.width !== columns || this.sprite.height !== rows) {
-      this.sprite.width = columns;
-      this.sprite.height = rows;
-    }
-    const painter = this.sprite.getContext("2d");
-    const image = painter.createImageData(columns, rows);
+    const ratio = window.devicePixelRatio || 1;
+    let missing = false;
     nHeads.forEach((heads, layer) => {
-      const y = layer * this.place.pitchY;
-      context.fillStyle = theme.muted;
-      context.fillText(String(layer), left - 8, y + cellHeight / 2);
+      const [left, middle] = [cell.at[layer][0][0], cell.at[layer][0][1] + cell.height / 2];
+      const { raster } = layers[layer].keys;
+      const query = state.queryIn(layer);
+      if (cell.height >= 11 || layer % 2 === 0) {
+        context.fillStyle = theme.muted;
+        context.fillText(String(layer), left - 6, middle);
+      }
       for (let head = 0; head < heads; head += 1) {
-        const x = left + head * this.place.pitchX;
-        const row = rowOf(feed, layer, head, query);
-        if (!row) {
+        const at = [...cell.at[layer][head], cell.width, cell.height];
+        const map = feed && raster ? state.patchWeights(layer, head, query) : null;
+        missing ||= feed && raster && !map;
+        if (map) {
+          paintMap(this.sprite, raster, map, shared, tables.attention, cell.width * ratio);
+          context.drawImage(this.sprite, ...at);
+        } else {
           context.fillStyle = theme.empty;
-          context.fillRect(x, y, cellWidth, cellHeight);
-          continue;
+          context.fillRect(...at);
         }
-        paintMap(image, row, patches, shared, tables.attention);
-        painter.putImageData(image, 0, 0);
-        context.drawImage(this.sprite, x, y, cellWidth, cellHeight);
       }
     });
+    if (missing) this.app.want();
     const chosen = state.head;
+    const [x, y] = cell.at[chosen.layer][chosen.head];
     context.strokeStyle = theme.accent;
     context.lineWidth = 2;
-    context.strokeRect(
-      left + chosen.head * this.place.pitchX - 1, chosen.layer * this.place.pitchY + (chosen.layer ? -1 : 1),
-      cellWidth + 2, cellHeight + (chosen.layer ? 2 : 0),
-    );
-    this.canvas.setAttribute("aria-label", `Attention maps of all heads for the query ${state.labelOf(query)}`);
+    context.strokeRect(x - 1, Math.max(1, y - 1), cell.width + 2, cell.height + (y ? 2 : 0));
+    this.canvas.setAttribute("aria-label", `Attention maps of all heads for the query ${state.placeLabel}`);
   }
 }
 
-/** One pixel for each patch, coloured by its weight. */
-function paintMap(image, row, patches, maximum, table) {
-  let top = maximum === null ? 0 : maximum / row.scale;
-  if (maximum === null) for (const token of patches) if (row.bytes[token] > top) top = row.bytes[token];
-  const factor = top > 0 ? 255 / top : 0;
-  patches.forEach((token, patch) => {
-    const i = 3 * Math.min(255, Math.round(row.bytes[token] * factor));
-    image.data[4 * patch] = table[i];
-    image.data[4 * patch + 1] = table[i + 1];
-    image.data[4 * patch + 2] = table[i + 2];
-    image.data[4 * patch + 3] = 255;
+/**
+ * Where the maps go: one line for each layer, or, where that makes much larger maps, layers one
+ * after the other in reading order. `{at[layer][head]: [x, y], gap, width, height}`.
+ */
+function arrange(nHeads, [width, height], aspect) {
+  const most = Math.max(...nHeads);
+  const left = 24;
+  const gap = most > 8 || nHeads.length > 14 ? 2 : 4;
+  const sized = (side) => ({ gap, width: side, height: Math.max(3, Math.floor(side / aspect)) });
+  const pitch = Math.min((width - left) / most, (height / nHeads.length) * aspect);
+  const plain = sized(Math.max(4, Math.floor(pitch - gap)));
+  for (let side = 96; side >= 1.3 * plain.width; side -= 1) {
+    const cell = sized(side);
+    const at = flow(nHeads, cell, left, width + gap);
+    if (at && at.at(-1).at(-1)[1] + cell.height <= height) return { ...cell, at };
+  }
+  const line = (heads, layer) => Array.from({ length: heads }, (_, head) => [left + head * (plain.width + gap), layer * (plain.height + gap)]);
+  return { ...plain, at: nHeads.map(line) };
+}
+
+/** Layers one after the other; one that is longer than a line goes on in the next. */
+function flow(nHeads, cell, left, width) {
+  const [pitchX, pitchY] = [cell.width + cell.gap, cell.height + cell.gap];
+  const perLine = Math.floor((width - left) / pitchX);
+  if (perLine < 1) return null;
+  let [x, y] = [0, 0];
+  return nHeads.map((heads) => {
+    if (x > 0 && x + left + heads * pitchX > width) [x, y] = [0, y + pitchY];
+    const start = x + left;
+    const at = Array.from({ length: heads }, (_, head) => [start + (head % perLine) * pitchX, y + Math.floor(head / perLine) * pitchY]);
+    [x, y] = heads > perLine ? [0, at.at(-1)[1] + pitchY] : [start + heads * pitchX, y];
+    return at;
   });
+}
+
+/**
+ * One pixel for each cell of the image, coloured by the weight of the patch that has it. Where the
+ * map is drawn on fewer pixels than it has cells, each is coloured by its largest cell.
+ */
+function paintMap(sprite, { rows, columns, patch }, { values, largest }, maximum, table, most = Infinity) {
+  const step = Math.max(1, Math.ceil(columns / most));
+  const [high, wide] = [Math.ceil(rows / step), Math.ceil(columns / step)];
+  if (sprite.width !== wide || sprite.height !== high) Object.assign(sprite, { width: wide, height: high });
+  const painter = sprite.getContext("2d");
+  const image = painter.createImageData(wide, high);
+  const pooled = new Float32Array(wide * high);
+  for (let cell = 0; cell < patch.length; cell += 1) {
+    const at = Math.floor(cell / columns / step) * wide + Math.floor((cell % columns) / step);
+    pooled[at] = Math.max(pooled[at], values[patch[cell]]);
+  }
+  const top = maximum ?? largest;
+  const factor = top > 0 ? 255 / top : 0;
+  for (let at = 0; at < pooled.length; at += 1) {
+    const i = 3 * Math.min(255, Math.round(pooled[at] * factor));
+    image.data[4 * at] = table[i];
+    image.data[4 * at + 1] = table[i + 1];
+    image.data[4 * at + 2] = table[i + 2];
+    image.data[4 * at + 3] = 255;
+  }
+  painter.putImageData(image, 0, 0);
 }

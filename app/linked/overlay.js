@@ -24,43 +24,48 @@ class Overlay {
       element("div", { class: "hs-controls" }, element("label", { class: "hs-opacity" }, "Opacity", this.opacity), this.scale.node),
     );
     this.picture = document.createElement("canvas");
-    this.canvas.addEventListener("pointermove", (event) => this.over(this.patchAt(event)));
+    this.canvas.addEventListener("pointermove", (event) => this.over(this.placeAt(event)));
     this.canvas.addEventListener("pointerleave", () => this.over(null));
     this.canvas.addEventListener("click", (event) => {
-      const patch = this.patchAt(event);
-      if (patch !== null) app.choose({ token: app.state.patches[patch] });
+      const place = this.placeAt(event);
+      if (place && app.state.layer.queries.hasPatches) app.choose({ place });
     });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
-  patchAt({ offsetX, offsetY }) {
-    const { layout } = this.app.state;
-    if (!layout || !this.size) return null;
-    const [rows, columns] = layout.grid;
-    const column = Math.floor((offsetX / this.size[0]) * columns);
-    const row = Math.floor((offsetY / this.size[1]) * rows);
-    return row >= 0 && row < rows && column >= 0 && column < columns ? row * columns + column : null;
+  /** The centre of the query patch under the pointer; where no patch attends, of the key patch. */
+  placeAt({ offsetX, offsetY }) {
+    const { layer, data } = this.app.state;
+    if (!layer || !this.size) return null;
+    const side = layer.queries.hasPatches ? layer.queries : layer.keys;
+    if (!side.hasPatches) return null;
+    const [height, width] = data.size;
+    const at = [(offsetY / this.size[1]) * height, (offsetX / this.size[0]) * width];
+    return at[0] >= 0 && at[0] < height && at[1] >= 0 && at[1] < width ? { at: side.centre(side.nearest(at)) } : null;
   }
 
-  over(patch) {
-    this.pointed = patch;
-    this.app.preview(patch === null ? null : this.app.state.patches[patch]);
+  over(place) {
+    this.pointed = place;
+    const attends = this.app.state.layer?.queries.hasPatches;
+    this.app.preview(attends ? place : null);
+    if (!attends) this.draw();
   }
 
   key(event) {
     const step = STEPS[event.key];
     const { state } = this.app;
-    if (!step || !state.layout) return;
+    const { queries } = state.layer ?? {};
+    if (!step || !queries?.hasPatches || queries.scattered) return;
     event.preventDefault();
-    const [rows, columns] = state.layout.grid;
-    const from = state.patchOf.get(state.token);
+    const [rows, columns] = queries.grid;
+    const from = queries.patchOf.get(state.token);
     const [row, column] = from === undefined
       ? [Math.floor(rows / 2), Math.floor(columns / 2)]
       : [
         Math.max(0, Math.min(rows - 1, Math.floor(from / columns) + step[0])),
         Math.max(0, Math.min(columns - 1, (from % columns) + step[1])),
       ];
-    this.app.choose({ token: state.patches[row * columns + column] });
+    this.app.choose({ place: { at: queries.centre(row * columns + column) } });
   }
 
   /** The pixels, once for each feed. */
@@ -81,21 +86,20 @@ class Overlay {
   }
 
   draw() {
-    const { state, tables } = this.app;
-    const { feed, layout, query, looking } = state;
+    const { state } = this.app;
+    const { feed, layer: of, looking } = state;
     this.scale.set(looking.scale);
     this.opacity.value = String(Math.round(100 * looking.opacity));
     this.bar.style.backgroundImage = gradient(state.data.palette.attention);
-    const [gridRows, gridColumns] = layout?.grid ?? [1, 1];
-    const shape = feed ? [feed.width, feed.height] : [gridColumns, gridRows];
-    this.frame.style.aspectRatio = shape.join(" / ");
-    const fit = Math.min(this.frame.clientWidth / shape[0], this.frame.clientHeight / shape[1]);
-    const width = Math.floor(shape[0] * fit);
-    const height = Math.floor(shape[1] * fit);
+    const [imageHeight, imageWidth] = state.data.size;
+    this.frame.style.aspectRatio = `${imageWidth} / ${imageHeight}`;
+    const fit = Math.min(this.frame.clientWidth / imageWidth, this.frame.clientHeight / imageHeight);
+    const width = Math.floor(imageWidth * fit);
+    const height = Math.floor(imageHeight * fit);
     if (!width || !height) return;
     this.size = [width, height];
     const context = sharp(this.canvas, width, height);
-    if (!feed || !layout) {
+    if (!feed || !of) {
       setText(this.range, "–");
       setText(this.readout, state.data.waiting);
       return;
@@ -103,55 +107,71 @@ class Overlay {
     this.paintPicture(feed);
     context.drawImage(this.picture, 0, 0, width, height);
     const { layer, head } = state.head;
+    const { query } = state;
     const map = state.patchWeights(layer, head, query);
-    const edgeX = (column) => Math.round((column * width) / gridColumns);
-    const edgeY = (row) => Math.round((row * height) / gridRows);
-    const box = (patch) => {
-      const row = Math.floor(patch / gridColumns);
-      const column = patch % gridColumns;
-      return [edgeX(column), edgeY(row), edgeX(column + 1) - edgeX(column), edgeY(row + 1) - edgeY(row)];
-    };
     let top = 0;
     if (map) {
-      top = (looking.scale === "shared" ? state.sharedMaximum(query) : null) ?? map.largest;
-      context.globalAlpha = looking.opacity;
-      map.values.forEach((value, patch) => {
-        context.fillStyle = `rgb(${colourAt(tables.attention, top > 0 ? value / top : 0).join()})`;
-        context.fillRect(...box(patch));
-      });
-      context.globalAlpha = 1;
-    } else this.app.want(layer, head, query);
-    const at = state.patchOf.get(query);
-    if (at !== undefined) {
-      const [x, y, w, h] = box(at);
-      context.lineWidth = 3;
-      context.strokeStyle = "#000";
-      context.strokeRect(x - 0.5, y - 0.5, w + 1, h + 1);
-      context.lineWidth = 1.5;
-      context.strokeStyle = "#fff";
-      context.strokeRect(x - 0.5, y - 0.5, w + 1, h + 1);
-    }
+      top = (looking.scale === "shared" ? state.sharedMaximum : null) ?? map.largest;
+      if (of.keys.raster) this.paint(context, of.keys.raster, map.values, top, [width, height]);
+    } else this.app.want();
+    this.mark(context, of.queries, query, [width / imageWidth, height / imageHeight]);
     setText(this.range, map ? percent(top) : "–");
     this.tell(map);
-    this.canvas.setAttribute("aria-label", `Attention of layer ${layer}, head ${head} for the query ${state.labelOf(query)}; arrow keys move the query`);
-    this.canvas.dataset.query = state.labelOf(query);
+    const label = state.queryLabel(layer);
+    const keys = of.queries.hasPatches ? "; arrow keys move the query" : "";
+    this.canvas.setAttribute("aria-label", `Attention of layer ${layer}, head ${head} for the query ${label}${keys}`);
+    this.canvas.dataset.query = label;
+  }
+
+  /** The map, cell by cell. */
+  paint(context, { rows, columns, patch }, values, top, [width, height]) {
+    const { looking } = this.app.state;
+    const edgeX = (column) => Math.round((column * width) / columns);
+    const edgeY = (row) => Math.round((row * height) / rows);
+    context.globalAlpha = looking.opacity;
+    patch.forEach((key, cell) => {
+      const row = Math.floor(cell / columns);
+      const column = cell % columns;
+      context.fillStyle = `rgb(${colourAt(this.app.tables.attention, top > 0 ? values[key] / top : 0).join()})`;
+      context.fillRect(edgeX(column), edgeY(row), edgeX(column + 1) - edgeX(column), edgeY(row + 1) - edgeY(row));
+    });
+    context.globalAlpha = 1;
+  }
+
+  /** A frame around the query's patch. */
+  mark(context, queries, query, [scaleX, scaleY]) {
+    const patch = queries.patchOf.get(query);
+    if (patch === undefined) return;
+    const [y, x] = queries.centre(patch);
+    const [high, wide] = queries.patchPx;
+    const left = Math.round((x - wide / 2) * scaleX);
+    const top = Math.round((y - high / 2) * scaleY);
+    const box = [left - 0.5, top - 0.5, Math.round(wide * scaleX) + 1, Math.round(high * scaleY) + 1];
+    for (const [line, colour] of [[3, "#000"], [1.5, "#fff"]]) {
+      context.lineWidth = line;
+      context.strokeStyle = colour;
+      context.strokeRect(...box);
+    }
   }
 
   tell(map) {
     const { state } = this.app;
     const { layer, head } = state.head;
+    const { queries, keys } = state.layer;
+    const attends = queries.hasPatches;
     if (!map) {
       setText(this.readout, "This head's map is on its way.");
       return;
     }
-    if (this.pointed === null || this.pointed === undefined || state.hover === null) {
-      setText(this.readout, "Point at a patch to see it as the query.");
+    if (!this.pointed || (attends && state.hover === null)) {
+      setText(this.readout, attends ? "Point at a patch to see it as the query." : `Only ${queries.summary} attends; point at a patch for its weight.`);
       return;
     }
     const chosen = state.patchWeights(layer, head, state.token);
-    const name = state.labelOf(state.patches[this.pointed]);
-    setText(this.readout, chosen
-      ? `Preview of ${name}, which gets ${percent(chosen.values[this.pointed])} from ${state.labelOf(state.token)}.`
-      : `Preview of ${name}.`);
+    const name = attends ? queries.label(queries.tokenAt(this.pointed)) : keys.label(keys.tokenAt(this.pointed));
+    const gets = chosen && keys.hasPatches ? percent(chosen.values[keys.nearest(this.pointed.at)]) : null;
+    const from = state.queryLabel(layer, state.place);
+    const what = keys === queries || !attends ? "which gets" : "whose key patch gets";
+    setText(this.readout, [attends ? `Preview of ${name}` : name, ...(gets ? [`${what} ${gets} from ${from}`] : [])].join(", ") + ".");
   }
 }

@@ -29,15 +29,16 @@ class Profile {
     );
   }
 
-  /** Attention of one query by hop, from its map: sums and numbers of patches. */
-  ofQuery(patch, values) {
-    const columns = this.app.state.layout.grid[1];
-    const row = Math.floor(patch / columns);
-    const column = patch % columns;
-    const sums = new Array(this.app.state.data.profile.hops.length).fill(0);
+  /** Attention of one query patch by hop, from its map: sums and numbers of patches. */
+  ofQuery(patch, values, nHops) {
+    const { queries, keys } = this.app.state.layer;
+    const grid = coarseGrid(queries, keys);
+    const [row, column] = grid.cell(queries, patch);
+    const sums = new Array(nHops).fill(0);
     const counts = sums.map(() => 0);
     values.forEach((value, key) => {
-      const hop = Math.max(Math.abs(Math.floor(key / columns) - row), Math.abs((key % columns) - column));
+      const [r, c] = grid.cell(keys, key);
+      const hop = Math.max(Math.abs(r - row), Math.abs(c - column));
       sums[hop] += value;
       counts[hop] += 1;
     });
@@ -47,35 +48,39 @@ class Profile {
   draw() {
     const { state } = this.app;
     const { profile } = state.data;
+    const { layer, head } = state.head;
     this.kind.set(state.looking.profile);
     const summing = state.looking.profile === "sum";
-    if (!profile) {
-      setText(this.caption, "");
-      this.plot.classList.add("hs-idle");
+    const nHops = profile?.hops[layer] ?? 0;
+    this.plot.classList.toggle("hs-idle", !nHops);
+    this.plot.classList.toggle("hs-none", !nHops);
+    if (!nHops) {
+      setText(this.caption, profile || state.data.measured ? "none: no patch attends here" : "");
       return;
     }
-    this.plot.classList.remove("hs-idle");
     const numbers = profile[state.scope];
-    const { layer, head } = state.head;
-    const prefix = profile.prefix.map(({ kind, tokens }, i) => ({
+    const prefix = profile.prefix[layer].map(({ at, kind, tokens }) => ({
       name: tokens > 1 ? `${kind}s` : kind,
-      value: (numbers.prefix[layer][head]?.[i] ?? null) / (summing ? 1 : tokens),
+      value: (numbers.prefix[layer][head]?.[at] ?? null) / (summing ? 1 : tokens),
     }));
-    const bars = (summing ? numbers.hop_sum : numbers.hop_mean)[layer][head] ?? [];
-    const patch = state.patchOf.get(state.query);
-    const map = patch === undefined ? null : state.patchWeights(layer, head, state.query);
+    const bars = ((summing ? numbers.hop_sum : numbers.hop_mean)[layer][head] ?? []).slice(0, nHops);
+    const { query } = state;
+    const patch = state.layer.queries.patchOf.get(query);
+    const map = patch === undefined ? null : state.patchWeights(layer, head, query);
     let dots = null;
     if (map) {
-      const { sums, counts } = this.ofQuery(patch, map.values);
+      const { sums, counts } = this.ofQuery(patch, map.values, nHops);
       dots = sums.map((sum, hop) => (counts[hop] ? sum / (summing ? 1 : counts[hop]) : null));
     }
-    setText(this.caption, dots ? `bars: mean query · dots: ${state.labelOf(state.query)}` : "mean of patch queries");
-    this.latest = { prefix, bars, dots, hops: profile.hops, summing };
+    setText(this.caption, dots ? `bars: mean query · dots: ${state.queryLabel(layer)}` : "mean of patch queries");
+    const { unit } = coarseGrid(state.layer.queries, state.layer.keys);
+    this.latest = { prefix, bars, dots, hops: Array.from({ length: nHops }, (_, hop) => hop), px: Math.max(...unit), summing };
     plotly(state.data.plotly).then((Plotly) => this.render(Plotly), (error) => setText(this.caption, error.message));
   }
 
   render(Plotly) {
-    const { prefix, bars, dots, hops, summing } = this.latest;
+    const { prefix, bars, dots, hops, px, summing } = this.latest;
+    const far = hops.map((hop) => `${Number((hop * px).toPrecision(3))} px`);
     const { theme } = this.app;
     const { muted } = theme;
     const family = getComputedStyle(this.plot).fontFamily;
@@ -83,7 +88,7 @@ class Profile {
     const unit = "%{y:.2~%}";
     const traces = [
       { type: "bar", x: prefix.map(({ name }) => name), y: prefix.map(({ value }) => value), marker: { color: theme.prefix }, hovertemplate: `%{x}: ${unit}<extra></extra>` },
-      { type: "bar", x: hops, y: bars, xaxis: "x2", marker: { color: theme.hop }, hovertemplate: `hop %{x}: ${unit}<extra></extra>` },
+      { type: "bar", x: hops, y: bars, customdata: far, xaxis: "x2", marker: { color: theme.hop }, hovertemplate: `hop %{x} (%{customdata}): ${unit}<extra></extra>` },
       { type: "scatter", mode: "markers", x: hops, y: dots ?? [], xaxis: "x2", marker: { color: theme.ink, size: 5 }, cliponaxis: false, hovertemplate: `this query, hop %{x}: ${unit}<extra></extra>`, visible: Boolean(dots) },
     ];
     const axis = { showgrid: false, zeroline: false, fixedrange: true, ticks: "", tickfont: { color: muted }, title: { font: { color: muted, size: 11 }, standoff: 6 } };
@@ -98,4 +103,16 @@ class Profile {
     };
     Plotly.react(this.plot, traces, layout, { displayModeBar: false, responsive: false });
   }
+}
+
+/** The coarser of two grids, on which hops are counted: its unit in pixels, and cells of patches. */
+function coarseGrid(queries, keys) {
+  const coarse = [0, 1].map((axis) => Math.min(queries.grid[axis], keys.grid[axis]));
+  const unit = [0, 1].map((axis) => Math.max(queries.patchPx[axis], keys.patchPx[axis]));
+  const cell = (tokens, patch) => {
+    const own = !tokens.scattered && tokens.grid.join() === coarse.join();
+    if (own) return [Math.floor(patch / coarse[1]), patch % coarse[1]];
+    return tokens.centre(patch).map((place, axis) => Math.min(Math.floor(place / unit[axis]), Math.max(coarse[axis] - 1, 0)));
+  };
+  return { unit, cell };
 }

@@ -10,9 +10,10 @@ from .. import selection
 from ..figures import palette
 from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
+from . import depth
 
-Feed = Callable[..., bytes]
-"""`feed(wanted=(layer, head, token) or None)`: the bytes of the maps."""
+Feed = Callable[[Any], bytes]
+"""What the browser says that it wants, or None, to the bytes of the maps."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,16 @@ class Scene:
     """All that the linked plots draw."""
 
     n_heads: tuple[int, ...] = ()
-    layout: dict[str, Any] | None = None
+    layers: dict[str, Any] | None = None
+    """Token layouts and which of them each layer is between."""
+    size: tuple[int, int] = (1, 1)
+    """Height and width of what the model sees, in pixels."""
     image: str = ""
     n_images: int = 1
     metrics: list[Any] = field(default_factory=list)
     profile: dict[str, Any] | None = None
+    measured: bool = False
+    """Whether all numbers are there."""
     waiting: str = ""
     """Why something is not there yet."""
     feed: str | None = None
@@ -37,11 +43,13 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
     """The scene as the browser takes it: plain values only."""
     return {
         "n_heads": list(scene.n_heads),
-        "layout": scene.layout,
+        **(scene.layers or {"tokens": [], "layers": []}),
+        "size": list(scene.size),
         "image": scene.image,
         "n_images": scene.n_images,
         "metrics": scene.metrics,
         "profile": scene.profile,
+        "measured": scene.measured,
         "waiting": scene.waiting,
         "feed": scene.feed,
         "on_demand": not scene.complete,
@@ -49,16 +57,17 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         "plotly": plotly_address(),
         "stamp": stamp,
         "selection": {
-            key: getattr(chosen, key) for key in ("layer", "head", "token", "metric", "scope")
+            key: getattr(chosen, key)
+            for key in ("layer", "head", "token", "place", "metric", "scope")
         },
     }
 
 
 def show(scene: Scene, feed: Feed | None) -> None:
-    """Draw the scene; `feed(wanted=…)` makes the bytes of the maps."""
+    """Draw the scene; `feed` makes the bytes of the maps."""
     if feed is not None and scene.complete:
         with st.container(key="feeds"):
-            FEED(key="feed", data=feed(wanted=None))
+            FEED(key="feed", data=feed(None))
     _linked(scene, feed)
 
 
@@ -76,11 +85,10 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         on_wanted_change=lambda: None,
     )
     if feed is not None and not scene.complete:
-        wanted = st.session_state["linked"].get("wanted")
-        place = (wanted["layer"], wanted["head"], wanted["token"]) if wanted else None
         with st.container(key="feeds"):
-            FEED(key="feed", data=feed(wanted=place))
+            FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
     selection.settle()
+    depth.follow()
 
 
 def _take() -> None:
@@ -95,6 +103,7 @@ def _take() -> None:
             layer=chosen.layer,
             head=chosen.head,
             token=chosen.token,
+            place=chosen.place,
             metric=chosen.metric,
             scope=chosen.scope,
         )

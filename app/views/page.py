@@ -1,16 +1,16 @@
 """The page: its parts in order, and what each of them waits for."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from .. import selection, services
-from ..figures import atlas, maps, predictions, profile
+from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
-from . import heads, pictures, progress, source, target
+from . import depth, heads, pictures, progress, source, target
+from .subject import Subject
 
 if TYPE_CHECKING:
     from ... import Checkpoint, Study
@@ -26,11 +26,13 @@ def show() -> None:
     selection.follow_address()
     with st.sidebar:
         st.html('<h1 class="hs-brand"><strong>headscope</strong></h1>')
-        scene, feed, said = _Sidebar(source.choose()).show()
+        sidebar = _Sidebar(source.choose())
+        scene, feed, said = sidebar.show()
     sentences = [*selection.notes(), *said]
     if sentences:
         st.warning("  \n".join(sentences))
     heads.show(scene, feed)
+    depth.show(sidebar.subject)
 
 
 Drawn = tuple[heads.Scene, heads.Feed | None, list[str]]
@@ -45,6 +47,8 @@ class _Sidebar:
         self.pending: list[Job[Any]] = []
         """Jobs whose result was not there when it was needed."""
         self.said: list[str] = []
+        self.subject = Subject()
+        """What is shown below the linked plots."""
 
     def show(self) -> Drawn:
         loading = services.checkpoint(self.choice.source) if self.choice.source else None
@@ -65,10 +69,10 @@ class _Sidebar:
                 "its maps are not shown; the numbers are the study's own."
             )
             checkpoint = None
+        self.subject = Subject(checkpoint, study)
         look: services.Look | None = None
         if checkpoint is not None:
             look = self._result(services.look(checkpoint, data["pixels"][image].values))
-        kinds = study.layout.kinds
         if "top_class" in data:
             target.show(
                 data["top_class"].values[image].tolist(),
@@ -79,19 +83,25 @@ class _Sidebar:
             )
         progress.show(self.pending, None)
         n_heads = tuple(int(n) for n in data["n_heads"].values)
-        self._fit(n_heads, len(kinds), study.model)
+        sides = [
+            layers.LayerSides(layer.queries, layer.keys, layer.attention)
+            for layer in study.layer_layouts
+        ]
+        self._fit(n_heads, layers.n_queries(sides), study.model)
         scene = heads.Scene(
             n_heads=n_heads,
-            layout={"kinds": list(kinds), "grid": list(study.layout.grid)},
+            layers=layers.payload(sides),
+            size=(data.sizes["row"], data.sizes["column"]),
             image=str(data["image"].values[image]),
             n_images=data.sizes["image"],
             metrics=_metrics(study, image, n_heads),
-            profile=profile.payload(data, image, n_heads, kinds),
+            profile=profile.payload(data, image, n_heads, sides),
+            measured=True,
             waiting="" if look else waiting,
             feed=look.digest if look else None,
-            complete=look is None or maps.fits(look.maps.weights),
+            complete=look is None or maps.fits(look.maps),
         )
-        return scene, _feed(look, n_heads), self.said
+        return scene, _feed(look), self.said
 
     def _of_session(self, checkpoint: "Checkpoint | None") -> Drawn:
         """On a checkpoint and one picture, measured now."""
@@ -104,7 +114,9 @@ class _Sidebar:
         look: services.Look | None = self._result(
             services.look(checkpoint, checkpoint.crop(picture.photograph))
         )
-        measuring = None
+        measuring: Job[Study] | None = None
+        quick: Study | None = None
+        aim: int | None = None
         if look is not None:
             aim = self._target(checkpoint)
             if look.probabilities is not None:
@@ -116,26 +128,37 @@ class _Sidebar:
                     target=int(classes[0]) if aim is None else aim,
                     fixed=False,
                 )
-            measuring = services.study(checkpoint, picture.photograph, aim)
-        study: Study | None = self._result(measuring)
-        cancelled = look is not None and measuring is None
+            # What needs no ablation comes first: it takes a forward pass, importance many.
+            quick = self._result(services.attention_study(checkpoint, picture.photograph))
+            if quick is not None:
+                measuring = services.study(checkpoint, picture.photograph, aim)
+        whole: Study | None = self._result(measuring)
+        study = whole or quick
+        self.subject = Subject(checkpoint, whole, picture.photograph, aim)
+        cancelled = quick is not None and measuring is None
         progress.show(self.pending, measuring, cancelled=cancelled)
-        self._fit(checkpoint.n_heads, checkpoint.layout.n_tokens, checkpoint.name)
+        sides = [
+            layers.LayerSides(layer.layout.queries, layer.layout.keys, layer.kind)
+            for layer in checkpoint.layers
+        ]
+        self._fit(checkpoint.n_heads, layers.n_queries(sides), checkpoint.name)
         scene = heads.Scene(
             n_heads=checkpoint.n_heads,
-            layout={"kinds": list(checkpoint.layout.kinds), "grid": list(checkpoint.layout.grid)},
+            layers=layers.payload(sides),
+            size=checkpoint.preprocessing.size,
             image=picture.photograph.name,
-            waiting="Being measured…" if self.pending else "Not measured",
+            measured=whole is not None,
+            waiting="Not measured" if cancelled else "Being measured…",
             feed=look.digest if look else None,
-            complete=look is None or maps.fits(look.maps.weights),
+            complete=look is None or maps.fits(look.maps),
         )
         if study is not None:
             scene = replace(
                 scene,
                 metrics=_metrics(study, 0, scene.n_heads),
-                profile=profile.payload(study.data, 0, scene.n_heads, checkpoint.layout.kinds),
+                profile=profile.payload(study.data, 0, scene.n_heads, sides),
             )
-        return scene, _feed(look, scene.n_heads), self.said
+        return scene, _feed(look), self.said
 
     def _target(self, checkpoint: "Checkpoint") -> int | None:
         """The chosen target class, if the checkpoint has it."""
@@ -149,7 +172,7 @@ class _Sidebar:
         selection.correct([sentence], target=None)
         return None
 
-    def _fit(self, n_heads: tuple[int, ...], n_tokens: int, name: str) -> None:
+    def _fit(self, n_heads: tuple[int, ...], n_tokens: tuple[int, ...], name: str) -> None:
         """Drop what the selection has and the checkpoint has not."""
         fitted, notes = selection.current().fit(n_heads, n_tokens, name)
         if notes:
@@ -180,14 +203,7 @@ def _metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
     return atlas.payload(metrics, image, n_heads)
 
 
-def _feed(look: services.Look | None, n_heads: tuple[int, ...]) -> heads.Feed | None:
+def _feed(look: services.Look | None) -> heads.Feed | None:
     if look is None:
         return None
-    return partial(
-        maps.feed,
-        name=look.digest,
-        n_heads=n_heads,
-        pixels=look.crop,
-        weights=look.maps.weights,
-        row_max=look.maps.row_max,
-    )
+    return lambda told: services.feed(look, services.Wanted.told(told, look))

@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from .. import selection, services
 
 if TYPE_CHECKING:
     from ... import Checkpoint, Study
+    from ...models.layers import Layer
+    from ...models.report import Reading
 
 OPENED = "study"
 """Stands for the opened study among the names of checkpoints."""
@@ -102,6 +105,8 @@ def _source_of(study: "Study") -> services.Source:
 
 def details(choice: Choice, checkpoint: "Checkpoint | None", *, loading: bool) -> None:
     """What the checkpoint is, how it wants its images, and how well it can be read."""
+    if checkpoint is not None:
+        _refusals(checkpoint)
     with st.expander("About this checkpoint"):
         if checkpoint is not None:
             _describe(checkpoint)
@@ -130,17 +135,15 @@ def details(choice: Choice, checkpoint: "Checkpoint | None", *, loading: bool) -
 
 
 def _describe(checkpoint: "Checkpoint") -> None:
-    layout = checkpoint.layout
-    prefix = [kind for kind in dict.fromkeys(layout.kinds) if kind != "patch"]
-    counts = [f"{layout.kinds.count(kind)} {kind}" for kind in prefix]
-    rows, columns = layout.grid
-    tokens = " + ".join([*counts, f"{rows} × {columns} patches of {layout.patch_px[1]:g} px"])
-    heads = set(checkpoint.n_heads)
-    per_layer = f"{heads.pop()} heads each" if len(heads) == 1 else f"{checkpoint.n_heads} heads"
+    report = checkpoint.report
     facts: dict[str, Any] = {
         "Architecture": checkpoint.architecture,
-        "Attention": f"{checkpoint.n_layers} layers, {per_layer}",
-        "Tokens": tokens,
+        "Attention": f"{checkpoint.n_layers} layers, {_span(checkpoint.n_heads)} heads each",
+        "Kinds": ", ".join(
+            f"{kind} ({count})"
+            for kind, count in Counter(layer.kind for layer in checkpoint.layers).items()
+        ),
+        "Tokens": " → ".join(dict.fromkeys(map(_tokens, checkpoint.layers))),
         "Classes": len(checkpoint.labels) or "none: features only",
         "Input": checkpoint.preprocessing.describe(),
         "Weights": f"sha256 {checkpoint.digest[:12]}…",
@@ -149,30 +152,56 @@ def _describe(checkpoint: "Checkpoint") -> None:
         f"<dt>{key}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items()
     )
     st.html(f'<dl class="hs-facts">{lines}</dl>')
-    rows = "".join(_row(**row) for row in checkpoint.report.rows)
+    rows = "".join(map(_row, report.readings))
     st.html(
-        f"<p class='hs-small'>{html.escape(checkpoint.report.summary)}</p>"
+        f"<p class='hs-small'>{html.escape(report.summary)}</p>"
         "<div class='hs-report'><table><tr><th>layer</th><th>module</th><th>heads</th>"
         f"<th>parity</th></tr>{rows}</table></div>"
     )
 
 
-def _row(
-    *,
-    layer: int | None,
-    module: str,
-    n_heads: int,
-    parity: float | None,
-    reason: str,
-    **_: Any,
-) -> str:
+def _refusals(checkpoint: "Checkpoint") -> None:
+    """A sentence on the attention that the page cannot show, with the commonest reason."""
+    report = checkpoint.report
+    if report.refused:
+        reasons = Counter(reading.reason for reading in report.refused)
+        reason, count = reasons.most_common(1)[0]
+        more = "" if count == len(report.refused) else f" ({count} of them)"
+        sentence = (
+            f"{len(report.refused)} of {len(report.readings)} attention modules are refused: "
+            f"{reason}{more}. The others are shown."
+        )
+        st.html(f"<p class='hs-small hs-refused'>{html.escape(sentence)}</p>")
+
+
+def _span(numbers: "tuple[int, ...]") -> str:
+    """`"3"`, or `"3 to 24"`."""
+    return " to ".join(str(number) for number in dict.fromkeys((min(numbers), max(numbers))))
+
+
+def _tokens(layer: "Layer") -> str:
+    """The query tokens of a layer: `"1 class + 14 × 14 patches of 16 px"`."""
+    layout = layer.layout.queries
+    parts = [
+        f"{layout.kinds.count(kind)} {kind}" for kind in layout.present_kinds if kind != "patch"
+    ]
+    if layout.n_patches:
+        rows, columns = layout.grid
+        parts.append(f"{rows} × {columns} patches of {layout.patch_px[1]:.3g} px")
+    return " + ".join(parts)
+
+
+def _row(reading: "Reading") -> str:
     """One attention module of the capture report."""
     cells = (
-        "–" if layer is None else layer,
-        module,
-        n_heads or "–",
-        "" if parity is None else f"{parity:.0e}",
+        "–" if reading.layer is None else reading.layer,
+        reading.module,
+        reading.n_heads or "–",
+        "" if reading.parity is None else f"{reading.parity:.0e}",
     )
     row = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-    refused = f"<tr><td></td><td colspan='3'>{html.escape(reason)}</td></tr>" if reason else ""
-    return f"<tr>{row}</tr>{refused}"
+    beneath = reading.reason or reading.attention
+    return (
+        f"<tr>{row}</tr><tr class='hs-beneath'><td></td><td colspan='3'>{html.escape(beneath)}</td>"
+        "</tr>"
+    )

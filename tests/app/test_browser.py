@@ -84,8 +84,8 @@ def test_the_map_shows_the_weights(page: Page, server: str) -> None:
     page.get_by_label("Opacity of the map").fill("100")
     checkpoint = hs.load("demo/supervised")
     crop = checkpoint.crop(hs.sample_images()[SCENE].read())
-    weights = hs.attention_maps(checkpoint, crop, [(4, 0)])
-    to_patches = weights.weights[0, 0, 1:].reshape(12, 12)
+    weights = hs.attention_maps(checkpoint, crop, [(4, 0)]).layers[4].dense(0)
+    to_patches = weights[0, 1:].reshape(12, 12)
     shown = pixels(page, MAP)
     side = shown.shape[0] / 12
     at = ((np.arange(12) + 0.5) * side).astype(int)
@@ -93,9 +93,29 @@ def test_the_map_shows_the_weights(page: Page, server: str) -> None:
     order = np.argsort(to_patches, axis=None)
     assert brightness.flat[order[-1]] == brightness.max()
     assert np.corrcoef(brightness.flat, to_patches.flat)[0, 1] > 0.8
-    largest = float(weights.row_max[0, 0] * to_patches.max() / 255)
+    largest = float(to_patches.max())
     stated = float(text(page, "range").inner_text().removesuffix(" %")) / 100
     assert stated == pytest.approx(largest, rel=0.01)
+
+
+def test_a_query_keeps_its_place_where_layers_differ(page: Page, server: str) -> None:
+    """PVT: 56 × 56 queries at first, 7 × 7 at last, and keys of 7 × 7 throughout."""
+    token = 17 * 56 + 40  # its centre, 70 and 162 px, lies in the patch 2, 5 of 32 px
+    where = f"checkpoint=pvt_v2_b0&weights=random&image=coffee&layer=0&head=0&token={token}"
+    page.goto(f"{server}/?{where}")
+    complete(page, "coffee")
+    expect(text(page, "query")).to_have_text("Query patch 17, 40 attends to")
+    expect(text(page, "attention")).to_have_text("Pooled keys · 56×56 queries → 7×7 keys")
+    assert len(profile_bars(page)) == 7
+    cell(page, 7, 3).click()
+    expect(text(page, "query")).to_have_text("Query patch 2, 5 attends to")
+    expect(page).to_have_url(address_has(layer=7, token=2 * 7 + 5))
+    cell(page, 1, 0).click()
+    expect(text(page, "query")).to_have_text("Query patch 17, 40 attends to")
+    expect(page).to_have_url(address_has(layer=1, token=token))
+    select(page, "token").select_option("mean over queries")
+    expect(text(page, "query")).to_have_text("Mean over queries attends to")
+    expect(page).to_have_url(address_has(place="mean"))
 
 
 def test_keys_move_the_head_and_the_query(page: Page, server: str) -> None:
@@ -140,6 +160,9 @@ def test_switches_change_what_is_drawn(page: Page, server: str) -> None:
     assert cell(page, 1, 1).evaluate("c => c.style.background") != colours
     expect(page).to_have_url(address_has(metric="entropy"))
     seen, range_said = pixels(page, MAP), text(page, "range").inner_text()
+    colours = cell(page, 1, 1).evaluate("c => c.style.background")
+    page.locator('[data-choice="rank"]').click()
+    assert cell(page, 1, 1).evaluate("c => c.style.background") != colours
     page.locator('[data-choice="shared"]').click()
     expect(text(page, "range")).not_to_have_text(range_said)
     assert np.abs(pixels(page, MAP) - seen).mean() > 1

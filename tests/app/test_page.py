@@ -81,6 +81,15 @@ def test_any_name_of_timm_opens(open_page: Callable[..., AppTest]) -> None:
     assert sent(page)["metrics"]
 
 
+def test_layers_may_differ_in_tokens(open_page: Callable[..., AppTest]) -> None:
+    page = open_page(checkpoint="pvt_v2_b0", weights="random", image="coffee")
+    scene = sent(page)
+    grids = [scene["tokens"][layer["queries"]]["grid"] for layer in scene["layers"]]
+    assert grids == [[side, side] for side in (56, 56, 28, 28, 14, 14, 7, 7)]
+    assert scene["layers"][0]["attention"] == "pooled keys"
+    assert scene["profile"]["hops"] == [7] * 8
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
@@ -156,7 +165,8 @@ def test_a_cancelled_measurement_can_be_taken_up_again(
     assert job is not None
     page.session_state["cancelled"] = {job.key}
     page.run()
-    assert sent(page)["metrics"] == []
+    assert {metric["group"] for metric in sent(page)["metrics"]} == {"Attention"}
+    assert not sent(page)["measured"]
     assert "cancelled" in " ".join(caption.value for caption in page.caption)
     page.button(key="resume").click().run()
-    assert sent(rest(page))["metrics"]
+    assert sent(rest(page))["measured"]

@@ -16,6 +16,7 @@ FULL = Selection(
     layer=3,
     head=0,
     token=17,
+    place="120,88",
     metric="js_divergence:mean",
     scope="mean",
 )
@@ -66,22 +67,29 @@ def test_a_layer_without_its_head_is_no_selection() -> None:
 
 
 def test_fit_keeps_what_is_there() -> None:
-    assert FULL.fit([4, 4, 4, 1], 18, "m") == (FULL, ())
+    assert FULL.fit([4, 4, 4, 1], [18] * 4, "m") == (FULL, ())
 
 
 @pytest.mark.parametrize(
     ("n_heads", "n_tokens", "fitted", "said"),
     [
-        ([4, 4, 4], 18, replace(FULL, layer=None, head=None), "no layer 3"),
-        ([4, 4, 4, 0], 18, replace(FULL, layer=None, head=None), "no head 0"),
-        ([4, 4, 4, 1], 17, replace(FULL, token=None), "no token 17"),
+        ([4, 4, 4], [18] * 3, replace(FULL, layer=None, head=None), "no layer 3"),
+        ([4, 4, 4, 0], [18] * 4, replace(FULL, layer=None, head=None), "no head 0"),
+        ([4, 4, 4, 1], [17] * 4, replace(FULL, token=None), "no token 17"),
+        ([4, 4, 4, 1], [90, 90, 90, 17], replace(FULL, token=None), "Layer 3 of the model has 17"),
     ],
 )
 def test_fit_drops_what_the_checkpoint_lacks(
-    n_heads: list[int], n_tokens: int, fitted: Selection, said: str
+    n_heads: list[int], n_tokens: list[int], fitted: Selection, said: str
 ) -> None:
     selection, notes = FULL.fit(n_heads, n_tokens, "the model")
     assert selection == fitted
     assert len(notes) == 1
     assert said in notes[0]
     assert "the model" in notes[0]
+
+
+def test_a_token_without_a_layer_is_kept_where_some_layer_has_it() -> None:
+    selection = Selection(token=17)
+    assert selection.fit([4, 4], [10, 90], "m") == (selection, ())
+    assert selection.fit([4, 4], [10, 12], "m")[0].token is None

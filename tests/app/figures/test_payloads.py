@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import struct
 
 import numpy as np
@@ -10,7 +11,11 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from headscope.app.figures import atlas, encode, maps, predictions, profile
+import headscope as hs
+from headscope.analysis.maps import AttentionMaps, LayerMaps
+from headscope.app import services
+from headscope.app.figures import atlas, encode, layers, maps, palette, predictions, profile
+from headscope.models.layout import AttentionLayout, TokenLayout
 
 N_HEADS = (2, 1)
 NAN = np.nan
@@ -43,6 +48,8 @@ def test_atlas_payload() -> None:
         "label": "The entropy",
         "unit": "nats",
         "description": "How to read it.",
+        "group": "Attention",
+        "signed": False,
         "image": [[0.5, 0.6], [None]],
         "mean": [[0.3, 0.4], [0.3]],
         "mass": None,
@@ -56,6 +63,34 @@ def test_ablations_are_told_apart_only_where_there_are_several() -> None:
     both = atlas.head_metrics([zero, mean])
     assert [m.key for m in both] == ["drop:zero", "drop:mean"]
     assert both[1].label == "The drop (mean ablation)"
+
+
+def test_metrics_are_listed_by_what_they_compare() -> None:
+    local = per_head("rows", units="", ablation="zero")
+    local.attrs["long_name"] = "Change of the class row"
+    sent = atlas.payload(
+        atlas.head_metrics(
+            [per_head("entropy", units="nats"), local, per_head("drop", units="", ablation="zero")]
+        ),
+        0,
+        N_HEADS,
+    )
+    assert [metric["key"] for metric in sent] == ["drop", "rows", "entropy"]
+    assert [metric["group"] for metric in sent] == list(atlas.GROUPS)
+
+
+def test_a_sign_that_means_something_is_told() -> None:
+    drop = per_head("drop", units="probability", ablation="zero")
+    assert not atlas.head_metrics([drop])[0].signed
+    assert atlas.head_metrics([(drop - 0.2).assign_attrs(drop.attrs)])[0].signed
+    drop.attrs["description"] = "Positive: the head speaks for the target."
+    assert atlas.head_metrics([drop])[0].signed
+
+
+def test_palettes_are_what_a_browser_reads() -> None:
+    for scale in palette.payload().values():
+        assert all(re.fullmatch("#[0-9a-f]{6}", colour.lower()) for colour in scale)
+    assert len(palette.SIGNED) % 2 == 1  # 0 has a colour of its own
 
 
 def test_a_distance_says_which_mass_it_rests_on() -> None:
@@ -87,10 +122,15 @@ def study() -> xr.Dataset:
 
 def test_profile_parts_sum_to_one(study: xr.Dataset) -> None:
     kinds = ("class", "register", "register", *4 * ("patch",))
-    sent = profile.payload(study, 0, N_HEADS, kinds)
+    tokens = TokenLayout(kinds, (2, 2), (8.0, 8.0))
+    sent = profile.payload(study, 0, N_HEADS, [layers.LayerSides(tokens, tokens, "global")] * 2)
     assert sent is not None
-    assert sent["prefix"] == [{"kind": "class", "tokens": 1}, {"kind": "register", "tokens": 2}]
-    assert sent["hops"] == [0, 1]
+    assert (
+        sent["prefix"]
+        == [[{"at": 0, "kind": "class", "tokens": 1}, {"at": 1, "kind": "register", "tokens": 2}]]
+        * 2
+    )
+    assert sent["hops"] == [2, 2]
     for scope in ("image", "mean"):
         for layer, heads in enumerate(N_HEADS):
             for head in range(heads):
@@ -99,53 +139,142 @@ def test_profile_parts_sum_to_one(study: xr.Dataset) -> None:
 
 
 def test_no_profile_without_its_numbers(study: xr.Dataset) -> None:
-    assert profile.payload(study.drop_vars("hop_share"), 0, N_HEADS, ("patch",)) is None
+    assert profile.payload(study.drop_vars("hop_share"), 0, N_HEADS, []) is None
+    no_patch = study.sel(query_kind=["class"])
+    assert profile.payload(no_patch, 0, N_HEADS, []) is None
 
 
-def unpacked(feed: bytes) -> tuple[dict, dict[str, np.ndarray]]:
-    """The header, and the arrays as linked/feed.js reads them."""
+def test_a_layer_has_its_own_hops_and_kinds_of_key(study: xr.Dataset) -> None:
+    patches = TokenLayout(("patch",) * 4, (2, 2), (8.0, 8.0))
+    one, all_ = (
+        TokenLayout(("class",), (0, 0), (1.0, 1.0)),
+        TokenLayout(("class", *patches.kinds), (2, 2), (8.0, 8.0)),
+    )
+    sides = [
+        layers.LayerSides(patches, patches, "windows"),
+        layers.LayerSides(one, all_, "class attention"),
+    ]
+    sent = profile.payload(study, 0, N_HEADS, sides)
+    assert sent is not None
+    assert sent["hops"] == [2, 0]
+    assert sent["prefix"] == [[], [{"at": 0, "kind": "class", "tokens": 1}]]
+    told = layers.payload(sides)
+    assert told["layers"][1] == {"queries": 1, "keys": 2, "attention": "class attention"}
+    assert told["tokens"][2]["kinds"] == [["class", 1], ["patch", 4]]
+    assert layers.n_queries(sides) == (4, 1)
+
+
+def unpacked(feed: bytes) -> tuple[dict, list[np.ndarray]]:
+    """The header, and weights of each slab; a weight is its byte times the row's scale / 255."""
     (length,) = struct.unpack("<I", feed[:4])
     header, body = json.loads(feed[4 : 4 + length]), feed[4 + length :]
 
-    def part(place: dict) -> np.ndarray:
-        return np.frombuffer(body[place["offset"] : place["offset"] + place["size"]], np.uint8)
+    def part(place: dict, kind: object = np.uint8) -> np.ndarray:
+        data = body[place["offset"] : place["offset"] + place["size"]]
+        return np.frombuffer(data, kind)  # pyright: ignore
 
-    slabs = {slab["name"]: part(slab) for slab in header["slabs"]}
-    return header, {
-        **slabs,
-        "pixels": part(header["pixels"]),
-        "row_max": part(header["row_max"]).view("<f4"),
-    }
+    slabs = [
+        part(slab["weights"]).reshape(slab["scale"]["size"] // 4, -1)
+        / 255
+        * part(slab["scale"], "<f4")[:, None]
+        for slab in header["slabs"]
+    ]
+    for table in header["tables"]:
+        for name in ("query_tokens", "key_tokens"):
+            if name in table:
+                table[name] = part(table[name], "<i4")
+    for layer in header["layers"]:
+        layer["mean"] = part(layer["mean"], "<f4")
+    header["pixels"]["bytes"] = part(header["pixels"])
+    return header, slabs
+
+
+def layer_maps(layout: AttentionLayout, n_heads: int, seed: int) -> LayerMaps:
+    rng = np.random.default_rng(seed)
+    shape = (n_heads, *layout.query_tokens.shape, layout.key_tokens.shape[1])
+    weights = rng.integers(0, 256, shape, np.uint8)
+    weights[..., 0] = 255
+    row_max = rng.random(shape[:-1]).astype(np.float32)
+    mean = rng.random((n_heads, layout.keys.n_tokens)).astype(np.float32)
+    return LayerMaps(layout, tuple(range(n_heads)), weights, row_max, mean)
 
 
 @pytest.fixture
-def parts() -> dict:
-    rng = np.random.default_rng(0)
-    return {
-        "name": "digest",
-        "n_heads": N_HEADS,
-        "pixels": rng.integers(0, 256, (3, 5, 3), np.uint8),
-        "weights": rng.integers(0, 256, (2, 2, 4, 4), np.uint8),
-        "row_max": rng.random((2, 2, 4)).astype(np.float32),
-    }
+def given() -> AttentionMaps:
+    """A layer of two windows of two patches, and one in which all four attend to all."""
+    patches = TokenLayout(("patch",) * 4, (2, 2), (8.0, 8.0))
+    halves = np.array([[0, 2], [1, 3]])
+    windows = AttentionLayout(patches, patches, halves, halves)
+    return AttentionMaps(
+        (layer_maps(windows, 2, seed=0), layer_maps(AttentionLayout.of_all(patches), 1, seed=1))
+    )
 
 
-def test_all_maps_go_at_once_where_they_fit(parts: dict) -> None:
-    header, arrays = unpacked(maps.feed(**parts))
-    assert header["n_tokens"] == 4
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 5, 3), np.uint8)
+
+
+def test_all_maps_go_at_once_where_they_fit(given: AttentionMaps) -> None:
+    header, slabs = unpacked(maps.feed(name="digest", pixels=PIXELS, maps=given))
     assert (header["pixels"]["height"], header["pixels"]["width"]) == (3, 5)
-    np.testing.assert_array_equal(arrays["pixels"].reshape(3, 5, 3), parts["pixels"])
-    np.testing.assert_array_equal(arrays["all"].reshape(2, 2, 4, 4), parts["weights"])
-    np.testing.assert_array_equal(arrays["row_max"].reshape(2, 2, 4), parts["row_max"])
+    np.testing.assert_array_equal(header["pixels"]["bytes"].reshape(3, 5, 3), PIXELS)
+    assert [slab["layer"] for slab in header["slabs"]] == [0, 1]
+    windows, dense = header["tables"]
+    assert windows["query_tokens"].tolist() == [0, 2, 1, 3]
+    assert "query_tokens" not in dense
+    np.testing.assert_allclose(slabs[1].reshape(1, 4, 4)[0], given.layers[1].dense(0), rtol=1e-6)
+    # Row 1 of window 1 is query 3; its keys are 1 and 3.
+    seen = slabs[0].reshape(2, 2, 2, 2)[1, 1, 1]
+    np.testing.assert_allclose(seen, given.layers[0].dense(1)[3, [1, 3]], rtol=1e-6)
+    np.testing.assert_array_equal(header["layers"][0]["mean"], given.layers[0].mean.ravel())
 
 
-def test_else_what_is_wanted_goes(parts: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "MOST_BYTES", parts["weights"].nbytes - 1)
-    header, _ = unpacked(maps.feed(**parts))
+def test_else_what_is_wanted_goes(given: AttentionMaps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "MOST_BYTES", 0)
+    assert not maps.fits(given)
+    header, _ = unpacked(maps.feed(name="digest", pixels=PIXELS, maps=given))
     assert header["slabs"] == []
-    _, arrays = unpacked(maps.feed(**parts, wanted=(1, 0, 3)))
-    np.testing.assert_array_equal(arrays["head 1 0"].reshape(4, 4), parts["weights"][1, 0])
-    np.testing.assert_array_equal(arrays["query 3"].reshape(2, 2, 4), parts["weights"][:, :, 3])
+    wanted = {"layer": 0, "head": 1, "tokens": (3, None)}
+    header, slabs = unpacked(maps.feed(name="digest", pixels=PIXELS, maps=given, **wanted))
+    head, row = header["slabs"]
+    assert (head["layer"], head["head"]) == (0, 1)
+    np.testing.assert_allclose(
+        slabs[0].reshape(2, 2, 2)[1, 1], given.layers[0].dense(1)[3, [1, 3]], rtol=1e-6
+    )
+    assert (row["layer"], row["token"]) == (0, 3)
+    exact = given.layers[0].row(3)
+    assert (np.abs(slabs[1] - exact) <= exact.max(-1, keepdims=True) / 510 * 1.001).all()
+
+
+def test_what_a_browser_wants_is_checked(given: AttentionMaps) -> None:
+    look = services.Look("digest", hs.load("demo/supervised"), PIXELS, None, given)
+    told = {"layer": 0, "head": 1, "tokens": [3, None]}
+    assert services.Wanted.told(told, look) == services.Wanted(0, 1, (3, None))
+    for wrong in (
+        None,
+        {**told, "layer": 2},
+        {**told, "layer": -1},
+        {**told, "head": 2},
+        {**told, "tokens": [3]},
+        {**told, "tokens": [4, None]},
+        {**told, "tokens": ["x", None]},
+    ):
+        assert services.Wanted.told(wrong, look) is None
+
+
+def test_maps_that_were_not_kept_are_made_when_they_are_wanted() -> None:
+    checkpoint = hs.load("demo/supervised")
+    crop = np.random.default_rng(2).integers(0, 256, (96, 96, 3), np.uint8)
+    whole = hs.attention_maps(checkpoint, crop)
+    none = hs.attention_maps(checkpoint, crop, heads=())
+    look = services.Look("not kept", checkpoint, crop, None, none)
+    header, _ = unpacked(services.feed(look, None))
+    assert header["slabs"] == []
+    wanted = services.Wanted(4, 1, (7,) * 6)
+    header, slabs = unpacked(services.feed(look, wanted))
+    assert [slab.get("token") for slab in header["slabs"]] == [None, *[7] * 6]
+    np.testing.assert_allclose(slabs[0], whole.layers[4].dense(1), atol=1e-6)
+    exact = whole.layers[2].row(7)
+    assert (np.abs(slabs[3] - exact) <= exact.max(-1, keepdims=True) / 250).all()
 
 
 def test_top_classes_come_largest_first_ties_in_order() -> None:

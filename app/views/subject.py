@@ -1,0 +1,131 @@
+"""What heads in depth is about, and what its parts share: choices, waiting, charts, tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from .. import measuring
+from ..figures.encode import csv
+from ..jobs import Job
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from ... import Checkpoint, Photograph, Study
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the panel is about."""
+
+    checkpoint: "Checkpoint | None" = None
+    """None: it is not there (yet), or has other weights than the study."""
+    study: "Study | None" = None
+    """The study that the page was opened with, or that of the picture; None while it is made."""
+    photograph: "Photograph | None" = None
+    """The picture; None where the page was opened with a study."""
+    target: int | None = None
+    """The class that importance is about; None: each image's prediction."""
+
+    @property
+    def name(self) -> str:
+        """Of the checkpoint."""
+        if self.checkpoint is not None:
+            return self.checkpoint.name
+        return self.study.model if self.study is not None else "headscope"
+
+
+def is_dark() -> bool:
+    """Whether the browser shows the dark theme, as far as it has said so."""
+    return getattr(st.context.theme, "type", None) == "dark"
+
+
+def on_what(subject: Subject) -> measuring.Pictures | None:
+    """The images to measure on; without a study opened there is a choice."""
+    if subject.photograph is None:
+        return None if subject.study is None else measuring.of_study(subject.study)
+    if subject.checkpoint is None:
+        return None
+    here, many = measuring.one_picture(subject.photograph), measuring.many(subject.checkpoint)
+    names = {"one": "This picture", "many": many.words.capitalize()}
+    chosen = st.segmented_control(
+        "Measured on",
+        list(names),
+        format_func=lambda name: names[name],
+        key="depth_images",
+        default="one",
+        required=True,
+        persist_state="session",
+    )
+    return many if chosen == "many" else here
+
+
+def importance(study: "Study") -> dict[str, Any]:
+    """The importance metrics of a study, each in every ablation: key → variable."""
+    found = [each for each in study.head_metrics() if "ablation" in each.coords]
+    names = [str(each.name) for each in found]
+    return {
+        f"{each.name}:{each.coords['ablation'].item()}"
+        if names.count(str(each.name)) > 1
+        else str(each.name): each
+        for each in found
+    }
+
+
+def label(variable: Any) -> str:
+    """What a variable is called, with its ablation."""
+    name = str(variable.attrs.get("long_name", variable.name))
+    return f"{name} · {variable.coords['ablation'].item()} ablation"
+
+
+def metric_of(study: "Study") -> Any:
+    """The chosen importance metric of a study, with the select box; None where it has none."""
+    found = importance(study)
+    if not found:
+        st.caption("This study was made without importance, so there is no order of heads.")
+        return None
+    if st.session_state.get("depth_metric") not in found:
+        st.session_state["depth_metric"] = next(iter(found))
+    key = st.selectbox(
+        "Importance",
+        list(found),
+        key="depth_metric",
+        format_func=lambda key: label(found[key]),
+        help="What is compared with and without each head",
+    )
+    return found[key]
+
+
+def waits(job: Job[Any], cancel: Callable[[], None]) -> None:
+    """How far a job is, with the button that stops it."""
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    text = job.text or "Waiting for other work"
+    bar.progress(job.done_share, text=f"{job.title}: {text[0].lower()}{text[1:]}")
+    button.button("Cancel", key="depth_cancel", on_click=cancel, width="stretch")
+
+
+def draw(figure: "go.Figure", words: str, key: str) -> None:
+    """A chart, in its own colours; `words` stand for it where it cannot be seen."""
+    st.plotly_chart(
+        figure,
+        key=key,
+        theme=None,
+        alt=words,
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+    )
+
+
+def offer(rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    """A table as a CSV file."""
+    st.download_button(
+        "Table as CSV",
+        csv(rows),
+        file_name=f"{name.replace('/', '-')}.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key=f"csv {name}",
+        type="tertiary",
+        icon=":material/download:",
+    )
