@@ -25,13 +25,22 @@ class AttentionMetric:
     """Formula, range, how to read it, source."""
     compute: Compute
     """`LayerAttention` to a tensor `image head *dims`."""
+    signed: bool = False
+    """Whether 0 is the middle, and the sign says which way."""
+    costly: bool = False
+    """Takes long beside a forward pass: computed only where it is asked for by name."""
 
 
 _METRICS = Registry[AttentionMetric]("attention metrics", folder=__package__)
 
 
 def attention_metric(
-    *, long_name: str, units: str, dims: tuple[str, ...] = ()
+    *,
+    long_name: str,
+    units: str,
+    dims: tuple[str, ...] = (),
+    signed: bool = False,
+    costly: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Register a function as the metric of its name; its docstring is the description."""
 
@@ -41,7 +50,10 @@ def attention_metric(
         def compute(layer: LayerAttention) -> Tensor:
             return torch.cat([function(images) for images in layer.images])
 
-        _METRICS.add(name, AttentionMetric(name, dims, long_name, units, description, compute))
+        metric = AttentionMetric(
+            name, dims, long_name, units, description, compute, signed=signed, costly=costly
+        )
+        _METRICS.add(name, metric)
         return function
 
     return register
