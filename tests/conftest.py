@@ -1,5 +1,7 @@
 """Checkpoints that several tests look at."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,91 @@ def small() -> hs.Checkpoint:
 def demo() -> hs.Checkpoint:
     """The embedded checkpoint that the app opens on."""
     return hs.load("demo/supervised")
+
+
+SIX = ("self", "left", "uniform", "row", "class", "sink")
+"""What the heads of the checkpoint `six` do."""
+
+
+def six_maps(grid: tuple[int, int] = (GRID, GRID), sink: int = SINK_PATCH) -> list[np.ndarray]:
+    """For each of `SIX` a map `query key`, the class token first.
+
+    The class token itself attends as the patches do: to itself where they do, else to the class
+    token ("class"), the sink ("sink"), all alike, or (no left, no row) itself.
+    """
+    n_patches = grid[0] * grid[1]
+    patches = np.arange(n_patches)
+    row, column = np.divmod(patches, grid[1])
+    identity = np.eye(1 + n_patches)
+    left, same_row, to_class, to_sink = (np.zeros_like(identity) for _ in range(4))
+    left[0, 0] = same_row[0, 0] = 1
+    left[1 + patches, 1 + np.where(column > 0, patches - 1, patches)] = 1
+    same_row[1:, 1:] = (row[:, None] == row[None]) / grid[1]
+    to_class[:, 0] = 1
+    to_sink[:, 1 + sink] = 1
+    uniform = np.full_like(identity, 1 / len(identity))
+    return [identity, left, uniform, same_row, to_class, to_sink]
+
+
+def vit_of_maps(
+    maps: list[np.ndarray], *, grid: tuple[int, int] = (GRID, GRID), depth: int = 2
+) -> VisionTransformer:
+    """A ViT in float64 whose heads have just these maps, in each layer and for any image.
+
+    One-hot positions make q·k/√d = ln A; what is 0 there is e⁻⁸⁰ here. The value of a token is its
+    content (the mean of the patch's pixels; 0 for the class token) on channel 0 of the head, and
+    nothing is added to the residual stream, so that every layer is alike. No norms, no MLPs.
+    """
+    n_tokens, n_heads = len(maps[0]), len(maps)
+    dim = n_heads * n_tokens
+    model = VisionTransformer(
+        img_size=(grid[0] * PATCH_PX, grid[1] * PATCH_PX),
+        patch_size=PATCH_PX,
+        num_classes=2,
+        embed_dim=dim,
+        depth=depth,
+        num_heads=n_heads,
+        qkv_bias=True,
+        norm_layer=nn.Identity,
+    ).double()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        model.patch_embed.proj.weight[n_tokens] = 1 / (3 * PATCH_PX**2)
+        model.pos_embed[0, :, :n_tokens] = torch.eye(n_tokens)
+        for block in model.blocks:
+            weight = block.attn.qkv.weight.view(3, n_heads, n_tokens, dim)
+            for head, attended in enumerate(maps):
+                logits = np.log(np.maximum(attended, np.exp(-80.0)))
+                # q of token i is √d e_i, k of token j is column j of ln A.
+                weight[0, head, :, :n_tokens] = torch.eye(n_tokens) * n_tokens**0.5
+                weight[1, head, :, :n_tokens] = torch.from_numpy(logits)
+            weight[2, :, 0, n_tokens] = 1
+    return model
+
+
+def checkpoint_of_maps(
+    maps: list[np.ndarray], *, grid: tuple[int, int] = (GRID, GRID), depth: int = 2
+) -> hs.Checkpoint:
+    """`vit_of_maps` as a checkpoint."""
+    return hs.Checkpoint.of(
+        vit_of_maps(maps, grid=grid, depth=depth),
+        name="of-maps",
+        architecture="of-maps",
+        preprocessing=hs.Preprocessing(
+            (grid[0] * PATCH_PX, grid[1] * PATCH_PX), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+        ),
+        labels=("bright", "dark"),
+    )
+
+
+@pytest.fixture(scope="session")
+def six() -> hs.Checkpoint:
+    """Two layers of the heads `SIX`: every metric of theirs has a closed form."""
+    return checkpoint_of_maps(six_maps())
+
+
+@pytest.fixture(scope="session")
+def of_maps() -> Callable[..., hs.Checkpoint]:
+    """A checkpoint whose heads have given maps."""
+    return checkpoint_of_maps
