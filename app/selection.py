@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import streamlit as st
 
@@ -118,8 +119,10 @@ def _read(key: str, text: str) -> int | str | None:
 
 
 def current() -> Selection:
-    """The selection of this session."""
-    return st.session_state.setdefault("selection", Selection())
+    """The selection of this session; at first that of the address which it was opened with."""
+    if "selection" not in st.session_state:
+        _follow(dict(st.query_params))
+    return st.session_state["selection"]
 
 
 def stamp() -> int:
@@ -132,7 +135,6 @@ def change(*, by_plots: bool = False, **changes: Any) -> None:
     st.session_state["selection"] = replace(current(), **changes)
     if not by_plots:
         st.session_state["stamp"] = stamp() + 1
-    st.session_state["ahead"] = True
     st.session_state["notes"] = ()
     _write()
 
@@ -149,24 +151,16 @@ def notes() -> tuple[str, ...]:
     return st.session_state.get("notes", ())
 
 
-def keep_ahead() -> None:
-    """The next run is the page's own: it does not follow the address.
+def went_to(search: str) -> None:
+    """Somebody went back or forward to an address of this page, `"?image=coffee&layer=3"`.
 
-    The browser may have asked for it before it heard of the last change.
+    The browser tells it by itself: the address that comes with every run may be the one from
+    before the last change, which the browser had not heard of when it asked.
     """
-    st.session_state["ahead"] = True
+    _follow(dict(parse_qsl(search.removeprefix("?"))))
 
 
-def settle() -> None:
-    """The run of a change is over: the next one may come from an address again."""
-    st.session_state["ahead"] = False
-
-
-def follow_address() -> None:
-    """Take over an address that somebody opened or went back to."""
-    query = dict(st.query_params)
-    if st.session_state.get("ahead") or query == st.session_state.get("written"):
-        return
+def _follow(query: Mapping[str, str]) -> None:
     st.session_state["selection"], st.session_state["notes"] = Selection.from_query(query)
     st.session_state["stamp"] = stamp() + 1
     _write()
@@ -176,4 +170,3 @@ def _write() -> None:
     query = current().to_query()
     if dict(st.query_params) != query:
         st.query_params.from_dict(query)
-    st.session_state["written"] = query

@@ -66,6 +66,8 @@ class App {
       this.draw();
     };
     feedStore().events.addEventListener("feed", this.onFeed);
+    this.onWent = () => this.setStateValue("went", { search: window.location.search, at: performance.now() });
+    window.addEventListener("popstate", this.onWent);
     this.resizing = new ResizeObserver(() => this.state.data && this.draw());
     this.resizing.observe(this.root);
   }
@@ -88,7 +90,7 @@ class App {
     if ("place" in change) this.state.hover = null;
     this.draw();
     clearTimeout(this.pushing);
-    this.pushing = setTimeout(() => this.setStateValue("selection", { ...this.state.chosen }), PUSH_AFTER);
+    this.pushing = setTimeout(() => this.setStateValue("selection", { ...this.state.chosen, told: this.state.told }), PUSH_AFTER);
   }
 
   /** A change of how things are drawn; nobody else needs to know. */
@@ -133,6 +135,7 @@ class App {
 
   close() {
     feedStore().events.removeEventListener("feed", this.onFeed);
+    window.removeEventListener("popstate", this.onWent);
     this.resizing.disconnect();
     clearTimeout(this.pushing);
     clearTimeout(this.wanting);

@@ -16,6 +16,8 @@ class State {
     this.looking = { ...LOOKING };
     this.stamp = null;
     this.asked = null;
+    /** When the user last chose something; Python says which choice it has heard of. */
+    this.told = 0;
   }
 
   /** Takes what Python sent; its selection only where Python changed it, not where it echoes. */
@@ -31,6 +33,7 @@ class State {
     this.feed = feedStore().feeds.get(data.feed) ?? null;
     if (data.stamp !== this.stamp) {
       this.stamp = data.stamp;
+      if (this.told > (data.heard ?? 0)) return; // it was sent before a choice that is on its way
       this.chosen = Object.fromEntries(SELECTED.map((key) => [key, data.selection[key] ?? null]));
       this.exact = null;
     }
@@ -41,6 +44,7 @@ class State {
    * is written as the token that has it in the selected layer, where there is one.
    */
   choose({ place, ...change }) {
+    this.told = performance.timeOrigin + performance.now();
     const kept = place ?? (this.exact || this.chosen.token !== null || this.chosen.place !== null ? this.place : null);
     Object.assign(this.chosen, change);
     if (!kept || !this.layer) return;

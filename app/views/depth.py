@@ -27,7 +27,6 @@ def follow() -> None:
     head = (now.layer, now.head)
     if st.session_state.get(_OPEN) is not None and st.session_state.get(_HEAD) != head:
         st.session_state[_HEAD] = head
-        selection.keep_ahead()
         st.rerun()
 
 
@@ -52,5 +51,4 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
     running = job is not None and job.running
     if running != watching:
         st.session_state[_WATCHING] = running
-        selection.keep_ahead()
         st.rerun()

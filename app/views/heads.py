@@ -56,6 +56,7 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         "palette": palette.payload(),
         "plotly": plotly_address(),
         "stamp": stamp,
+        "heard": st.session_state.get("heard"),
         "selection": {
             key: getattr(chosen, key)
             for key in ("layer", "head", "token", "place", "metric", "scope")
@@ -65,6 +66,7 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
 
 def show(scene: Scene, feed: Feed | None) -> None:
     """Draw the scene; `feed` makes the bytes of the maps."""
+    st.session_state.pop("sent_stamp", None)
     if feed is not None and scene.complete:
         with st.container(key="feeds"):
             FEED(key="feed", data=feed(None))
@@ -73,6 +75,8 @@ def show(scene: Scene, feed: Feed | None) -> None:
 
 @st.fragment
 def _linked(scene: Scene, feed: Feed | None) -> None:
+    if st.session_state.pop("went", False):
+        st.rerun()  # all of the page is about another address
     # What Python sends changes only when Python changed it: a click must not come back as an echo
     # that overtakes the next click.
     if st.session_state.get("sent_stamp") != selection.stamp():
@@ -83,11 +87,11 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         data=payload(scene, st.session_state["sent"], selection.stamp()),
         on_selection_change=_take,
         on_wanted_change=lambda: None,
+        on_went_change=_go,
     )
     if feed is not None and not scene.complete:
         with st.container(key="feeds"):
             FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
-    selection.settle()
     depth.follow()
 
 
@@ -107,3 +111,12 @@ def _take() -> None:
             metric=chosen.metric,
             scope=chosen.scope,
         )
+        st.session_state["heard"] = told.get("told")
+
+
+def _go() -> None:
+    """The browser's back and forward."""
+    told = st.session_state["linked"].get("went")
+    if isinstance(told, dict):
+        selection.went_to(str(told.get("search", "")))
+        st.session_state["went"] = True

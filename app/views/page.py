@@ -23,7 +23,7 @@ def show() -> None:
     """The whole page."""
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     st.html(f"<style>{style}</style>")
-    selection.follow_address()
+    st.session_state.pop("went", None)
     with st.sidebar:
         st.html('<h1 class="hs-brand"><strong>headscope</strong></h1>')
         sidebar = _Sidebar(source.choose())
@@ -193,7 +193,6 @@ class _Sidebar:
             st.error(str(error))
             if st.button("Try again", key=f"retry {job.title}"):
                 services.retry(job)
-                selection.keep_ahead()
                 st.rerun()
             return None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from .. import selection, services
+from .. import services
 from ..jobs import Job
 
 EVERY = 0.5
@@ -22,7 +22,6 @@ def show(pending: Sequence[Job[Any]], study: "Job[Any] | None", *, cancelled: bo
 
 def _watch(waiting: tuple[Job[Any], ...], study: "Job[Any] | None", cancelled: bool) -> None:  # noqa: FBT001
     if any(not job.running for job in waiting):
-        selection.keep_ahead()
         st.rerun()
     if waiting:
         job = waiting[0]
@@ -33,5 +32,4 @@ def _watch(waiting: tuple[Job[Any], ...], study: "Job[Any] | None", cancelled: b
     elif cancelled:
         st.caption("The measurement was cancelled.")
         if st.button("Measure every head", key="resume", on_click=services.resume_studies):
-            selection.keep_ahead()
             st.rerun()

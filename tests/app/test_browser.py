@@ -221,6 +221,11 @@ def test_back_goes_to_the_view_before(page: Page, server: str) -> None:
     expect(text(page, "head")).to_have_text("Layer 0, head 0")
     page.go_forward()
     expect(text(page, "head")).to_have_text("Layer 5, head 3")
+    page.locator('.hs-gallery [data-key="coffee"]').click()
+    complete(page, "coffee")
+    page.go_back()
+    complete(page, SCENE)
+    expect(page).to_have_url(address_has(image=SCENE, layer=5, head=3))
 
 
 def test_the_target_can_be_chosen(page: Page, server: str) -> None:

@@ -170,3 +170,15 @@ def test_a_cancelled_measurement_can_be_taken_up_again(
     assert "cancelled" in " ".join(caption.value for caption in page.caption)
     page.button(key="resume").click().run()
     assert sent(rest(page))["measured"]
+
+
+def test_a_run_that_was_asked_for_before_the_last_change_undoes_nothing(
+    open_page: Callable[..., AppTest],
+) -> None:
+    page = open_page(image="coffee", layer="2", head="1")
+    assert (sent(page)["selection"]["layer"], sent(page)["selection"]["head"]) == (2, 1)
+    # The browser asked before it heard of the head: its address lacks it.
+    page.query_params.clear()
+    page.query_params["image"] = "coffee"
+    page.run()
+    assert (sent(page)["selection"]["layer"], sent(page)["selection"]["head"]) == (2, 1)
