@@ -8,7 +8,6 @@ result. This is the one module with an `st.cache_*`.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ import streamlit as st
 from jaxtyping import Float, UInt8
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from . import measuring
 from .figures import encode
 from .figures import maps as figure_maps
 from .jobs import Job, Jobs
@@ -36,10 +34,10 @@ MAP_BYTES = 400_000_000
 """Attention maps in memory; those of one image have 0.5 MB (demo) to 128 MB (ViT-L at 384 px)."""
 LARGEST_MAPS = 200_000_000
 """Above, an image's maps are not kept: a head's are computed when they are looked at."""
+IN_DEPTH = 50
+"""Results of what is measured in depth: races, removal curves, …"""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
-IN_DEPTH = 50
-"""Races, removal curves and synergies in memory."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,7 @@ class _Workshop:
     looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=_look_bytes))
     attention: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
+    in_depth: Jobs = field(default_factory=lambda: Jobs(workers=1, most=IN_DEPTH))
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
@@ -126,13 +125,19 @@ def _workshop() -> _Workshop:
     return _Workshop()
 
 
+def jobs_in_depth() -> Jobs:
+    """What is measured in depth, one after the other."""
+    return _workshop().in_depth
+
+
 def session() -> str:
     """Name of the browser session whose script runs."""
     context = get_script_run_ctx()
     return context.session_id if context else ""
 
 
-def _claimed(jobs: Jobs, role: str, key: Any, title: str, work: Callable[[Job[Any]], Any]) -> Any:
+def claimed(jobs: Jobs, role: str, key: Any, title: str, work: Callable[[Job[Any]], Any]) -> Any:
+    """A job of this session in a role; the one before it stops, if nobody else waits for it."""
     job = jobs.start(key, title, work)
     jobs.claim(session(), role, key)
     return job
@@ -181,7 +186,7 @@ def checkpoint(source: Source) -> "Job[Checkpoint]":
         _ = loaded.digest  # cached there; a large checkpoint takes a second
         return loaded
 
-    return _claimed(
+    return claimed(
         _workshop().checkpoints, "checkpoint", source.key, f"Loading {source.name}", work
     )
 
@@ -243,7 +248,7 @@ def look(checkpoint: "Checkpoint", crop: UInt8[np.ndarray, "row column 3"]) -> J
         maps = attention_maps(checkpoint, crop, heads)
         return Look(digest, checkpoint, crop, probabilities, maps)
 
-    return _claimed(_workshop().looks, "look", digest, "Reading the attention maps", work)
+    return claimed(_workshop().looks, "look", digest, "Reading the attention maps", work)
 
 
 def feed(look: Look, wanted: "Wanted | None") -> bytes:
@@ -283,7 +288,7 @@ def attention_study(checkpoint: "Checkpoint", photograph: "Photograph") -> "Job[
         return analyze(checkpoint, [photograph], importance=False).load()
 
     key = ("attention", checkpoint.identity, photograph.digest)
-    return _claimed(_workshop().attention, "attention", key, "Measuring the attention", work)
+    return claimed(_workshop().attention, "attention", key, "Measuring the attention", work)
 
 
 def study(
@@ -302,7 +307,7 @@ def study(
 
         return analyze(checkpoint, [photograph], target=target, progress=progress).load()
 
-    return _claimed(_workshop().studies, "study", key, "Measuring every head's importance", work)
+    return claimed(_workshop().studies, "study", key, "Measuring every head's importance", work)
 
 
 def cancel_study(key: Any) -> None:
@@ -347,47 +352,3 @@ def opened_study(path: Path) -> "Study":
         opened = open_study(path).load()
         shelf.put(str(path), opened)
     return opened
-
-
-# -- heads in depth --------------------------------------------------------------------------------
-
-
-@st.cache_resource(show_spinner=False)
-def _in_depth() -> Jobs:
-    """Races, curves and synergies, one after the other."""
-    return Jobs(workers=1, most=IN_DEPTH)
-
-
-def race(contest: "measuring.Contest") -> "Job[measuring.Standing]":
-    """The race of a checkpoint's heads; one that was stopped goes on."""
-    key = ("race", contest.checkpoint.identity, contest.pictures.key)
-    return _claimed(_in_depth(), "race", key, "Measuring heads", contest.run)
-
-
-def together(
-    part: str, checkpoint: "Checkpoint", asked: "measuring.Together"
-) -> "Job[measuring.Measured]":
-    """`part` is "curves" or "synergy"."""
-    work = {"curves": measuring.removal_curves, "synergy": measuring.synergy}[part]
-    scores = None if asked.scores is None else asked.scores.tobytes()
-    key = (
-        part,
-        checkpoint.identity,
-        asked.pictures.key,
-        asked.value,
-        asked.target,
-        scores and sha256(scores).hexdigest(),
-        asked.metric,
-    )
-    titles = {"curves": "Removing heads together", "synergy": "Removing heads in pairs"}
-    return _claimed(_in_depth(), part, key, titles[part], lambda job: work(job, checkpoint, asked))
-
-
-def stop_in_depth(part: str) -> None:
-    """Stop a race ("race"), curves or a synergy for this session."""
-    _in_depth().claim(session(), part, None)
-
-
-def retry_in_depth(key: Any) -> None:
-    """Do failed or stopped work again at the next run."""
-    _in_depth().forget(key)

@@ -10,7 +10,7 @@ from .. import selection
 from ..figures import palette
 from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
-from . import depth
+from .depth import panel
 
 Feed = Callable[[Any], bytes]
 """What the browser says that it wants, or None, to the bytes of the maps."""
@@ -92,7 +92,7 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
     if feed is not None and not scene.complete:
         with st.container(key="feeds"):
             FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
-    depth.follow()
+    panel.follow()
 
 
 def _take() -> None:

@@ -9,8 +9,9 @@ import streamlit as st
 from .. import selection, services
 from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
-from . import depth, heads, pictures, progress, source, target
-from .subject import Subject
+from . import heads, pictures, progress, source, target
+from .depth import panel
+from .depth.subject import Subject
 
 if TYPE_CHECKING:
     from ... import Checkpoint, Study
@@ -32,7 +33,7 @@ def show() -> None:
     if sentences:
         st.warning("  \n".join(sentences))
     heads.show(scene, feed)
-    depth.show(sidebar.subject)
+    panel.show(sidebar.subject)
 
 
 Drawn = tuple[heads.Scene, heads.Feed | None, list[str]]

@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import headscope as hs
-from headscope.app import measuring
+from headscope.app.measuring import pictures, together
 from headscope.models.demo import scenes
 
 from .test_page import changed, open_page, rest, words
@@ -19,9 +19,10 @@ N_SCENES = 12
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little to measure."""
-    caps = {"IMAGES": 2, "LEAST_IMAGES": 2, "STEPS": 2, "ORDERS": 2, "GREEDY": 48, "HEADS": 3}
-    for name, most in caps.items():
-        monkeypatch.setattr(measuring, name, most)
+    for name in ("IMAGES", "LEAST_IMAGES"):
+        monkeypatch.setattr(pictures, name, 2)
+    for name, most in {"STEPS": 2, "ORDERS": 2, "GREEDY": 48, "HEADS": 3}.items():
+        monkeypatch.setattr(together, name, most)
     monkeypatch.setattr(scenes, "HELD_OUT", range(N_SCENES))
 
 
@@ -105,7 +106,7 @@ def test_a_race_over_scenes_ends_in_a_sentence(open_page: Callable[..., AppTest]
 def test_large_checkpoints_are_asked_for(
     on_study: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "is_quick", lambda _: False)
+    monkeypatch.setattr(pictures, "is_quick", lambda _: False)
     page = show(on_study, "Synergy")
     assert charts(page) == 0
     assert "minutes" in captions(page)

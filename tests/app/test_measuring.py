@@ -7,8 +7,8 @@ import pytest
 
 import headscope as hs
 from headscope.analysis.importance.scorer import first_metric, head_scores, heads_there
-from headscope.app import measuring
 from headscope.app.jobs import Job, Stopped
+from headscope.app.measuring import pictures, race
 from headscope.models.demo import scenes
 
 N_SCENES = 24
@@ -36,8 +36,8 @@ def test_scores_are_those_of_a_study(checkpoint: Any) -> None:
 
 def test_a_stopped_race_goes_on(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "HELD_OUT", range(N_SCENES))
-    contest = measuring.Contest(checkpoint, measuring.many(checkpoint))
-    first: Job[measuring.Standing] = Job("first", "")
+    contest = race.Contest(checkpoint, pictures.many(checkpoint))
+    first: Job[race.Standing] = Job("first", "")
 
     def stop_at_once(share: float, text: str = "", so_far: Any = None) -> None:
         if so_far is not None:
@@ -48,21 +48,21 @@ def test_a_stopped_race_goes_on(checkpoint: Any, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Stopped):
         contest.run(first)
     standing = first.so_far
-    assert standing.result.n_images == measuring.BATCH
+    assert standing.result.n_images == race.BATCH
     assert standing.contest is contest
     end = contest.run(Job("second", ""))
     assert end.result.decided
     assert end.result.n_images == N_SCENES
     assert end.contest is None  # a result keeps no checkpoint in memory
-    assert len(end.result.top) == measuring.TOP
-    assert end.ranking.heads[: measuring.TOP] == tuple(end.result.top)
+    assert len(end.result.top) == race.TOP
+    assert end.ranking.heads[: race.TOP] == tuple(end.result.top)
 
 
 def test_large_checkpoints_take_fewer_images(checkpoint: Any) -> None:
     large = hs.load("vit_small_patch16_224", pretrained=False)
-    many = measuring.many(large)
+    many = pictures.many(large)
     assert many.words == "sample pictures"
-    assert measuring.images_for(large, many) == measuring.LEAST_IMAGES
-    assert not measuring.is_quick(large)
-    assert measuring.images_for(checkpoint, measuring.many(checkpoint)) == measuring.IMAGES
-    assert measuring.is_quick(checkpoint)
+    assert pictures.images_for(large, many) == pictures.LEAST_IMAGES
+    assert not pictures.is_quick(large)
+    assert pictures.images_for(checkpoint, pictures.many(checkpoint)) == pictures.IMAGES
+    assert pictures.is_quick(checkpoint)

@@ -5,7 +5,7 @@ Nothing is computed before a part is opened. What takes long runs in the backgro
 
 import streamlit as st
 
-from .. import selection
+from ... import selection
 from . import ranking, together
 from .subject import Subject
 

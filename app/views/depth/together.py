@@ -1,15 +1,19 @@
 """Heads removed together: curves, and the synergy of pairs."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import streamlit as st
 
-from .. import measuring, services
-from ..figures import removal as removal_figures
-from ..figures import synergy as synergy_figures
-from ..figures.template import head_words, number
-from ..jobs import Job
+from ... import in_depth
+from ...figures import removal as removal_figures
+from ...figures import synergy as synergy_figures
+from ...figures.template import head_words, number
+from ...jobs import Job
+from ...measuring import pictures as sizes
+from ...measuring import together
+from ...measuring.pictures import Pictures
 from . import subject as shared
 from .subject import Subject
 
@@ -24,12 +28,12 @@ def synergy(subject: Subject) -> "Job[Any] | None":
     return _part("synergy", subject, _draw_synergy)
 
 
-Draw = Callable[[Subject, measuring.Pictures, measuring.Measured], None]
+Draw = Callable[[Subject, Pictures, together.Measured], None]
 
 
 def _part(part: str, subject: Subject, draw: Draw) -> "Job[Any] | None":
     """Ask, wait and draw; the job that is under way."""
-    from ... import HeadscopeError
+    from .... import HeadscopeError
 
     checkpoint = subject.checkpoint
     if checkpoint is None:
@@ -61,13 +65,13 @@ def _part(part: str, subject: Subject, draw: Draw) -> "Job[Any] | None":
     except HeadscopeError as error:
         st.error(str(error))
         if job is not None and st.button("Try again", key=f"depth_again {part}"):
-            services.retry_in_depth(job.key)
+            in_depth.retry(job)
             st.rerun()
     return job
 
 
 def _value(checkpoint: Any) -> str:
-    from ...analysis.importance.values import values
+    from ....analysis.importance.values import values
 
     found = values(checkpoint)
     if st.session_state.get("depth_value") not in found:
@@ -81,9 +85,7 @@ def _value(checkpoint: Any) -> str:
     )
 
 
-def _asked(
-    subject: Subject, pictures: measuring.Pictures, variable: Any, value: str
-) -> measuring.Together:
+def _asked(subject: Subject, pictures: Pictures, variable: Any, value: str) -> together.Together:
     scores, metric, target = None, "", None
     if variable is not None and subject.study is not None:
         scores = variable.transpose("image", "layer", "head").values.astype(float)
@@ -91,10 +93,10 @@ def _asked(
         target = subject.study.settings.get("target")
     elif pictures.n == 1:
         target = subject.target
-    return measuring.Together(pictures, value, scores, metric, target)
+    return together.Together(pictures, value, scores, metric, target)
 
 
-def _job(part: str, subject: Subject, asked: measuring.Together) -> "Job[Any] | None":
+def _job(part: str, subject: Subject, asked: together.Together) -> "Job[Any] | None":
     """The job, where it is quick or was asked for; else the button that asks."""
     checkpoint = subject.checkpoint
     if checkpoint is None:
@@ -114,29 +116,43 @@ def _job(part: str, subject: Subject, asked: measuring.Together) -> "Job[Any] | 
     def want(yes: bool) -> None:  # noqa: FBT001
         st.session_state[name] = (here, yes)
         if not yes:
-            services.stop_in_depth(part)
+            in_depth.stop(part)
 
-    if wanted is None and measuring.is_quick(checkpoint):
+    if wanted is None and sizes.is_quick(checkpoint):
         wanted = True
     if not wanted:
-        services.stop_in_depth(part)
-        n = measuring.images_for(checkpoint, asked.pictures)
+        in_depth.stop(part)
+        n = sizes.images_for(checkpoint, asked.pictures)
         st.caption(
             f"This removes heads together again and again, on {n:,} image{'s' * (n != 1)}: "
-            + ("seconds." if measuring.is_quick(checkpoint) else "minutes for this checkpoint.")
+            + ("seconds." if sizes.is_quick(checkpoint) else "minutes for this checkpoint.")
         )
         st.button(
             "Compute", key=f"depth_compute {part}", type="primary", on_click=want, args=(True,)
         )
         return None
-    job = services.together(part, checkpoint, asked)
+    job = in_depth.start(part, _key(checkpoint, asked), *_work(part, checkpoint, asked))
     if job.wait(0.2):
         return job
     shared.waits(job, lambda: want(yes=False))
     return job
 
 
-def _images(pictures: measuring.Pictures, n: int) -> str:
+def _key(checkpoint: Any, asked: together.Together) -> tuple[Any, ...]:
+    scores = None if asked.scores is None else sha256(asked.scores.tobytes()).hexdigest()
+    here = (checkpoint.identity, asked.pictures.key, asked.value, asked.target)
+    return (*here, scores, asked.metric)
+
+
+def _work(part: str, checkpoint: Any, asked: together.Together) -> tuple[str, Any]:
+    if part == "curves":
+        title, work = "Removing heads together", together.removal_curves
+    else:
+        title, work = "Removing heads in pairs", together.synergy
+    return title, lambda job: work(job, checkpoint, asked)
+
+
+def _images(pictures: Pictures, n: int) -> str:
     """On which images, in words; with the cap where there are more."""
     if pictures.n == 1:
         return "on this picture alone" if pictures.words == "this picture" else "on one image"
@@ -145,10 +161,8 @@ def _images(pictures: measuring.Pictures, n: int) -> str:
     return f"on all {n} {pictures.words}"
 
 
-def _draw_curves(
-    subject: Subject, pictures: measuring.Pictures, measured: measuring.Measured
-) -> None:
-    from ...analysis.importance.tables import curve_rows
+def _draw_curves(subject: Subject, pictures: Pictures, measured: together.Measured) -> None:
+    from ....analysis.importance.tables import curve_rows
 
     found = measured.found
     first, last = found.curves[0], found.curves[1]
@@ -179,10 +193,8 @@ def _areas(found: Any) -> str:
     return f"{number(float(found.band.areas.min()))} to {number(float(found.band.areas.max()))}"
 
 
-def _draw_synergy(
-    subject: Subject, pictures: measuring.Pictures, measured: measuring.Measured
-) -> None:
-    from ...analysis.importance.tables import synergy_rows
+def _draw_synergy(subject: Subject, pictures: Pictures, measured: together.Measured) -> None:
+    from ....analysis.importance.tables import synergy_rows
 
     found = measured.found
     rows = synergy_rows(found)

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from .. import measuring
-from ..figures.encode import csv
-from ..jobs import Job
+from ...figures.encode import csv
+from ...jobs import Job
+from ...measuring import pictures
+from ...measuring.pictures import Pictures
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from ... import Checkpoint, Photograph, Study
+    from .... import Checkpoint, Photograph, Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +43,13 @@ def is_dark() -> bool:
     return getattr(st.context.theme, "type", None) == "dark"
 
 
-def on_what(subject: Subject) -> measuring.Pictures | None:
+def on_what(subject: Subject) -> Pictures | None:
     """The images to measure on; without a study opened there is a choice."""
     if subject.photograph is None:
-        return None if subject.study is None else measuring.of_study(subject.study)
+        return None if subject.study is None else pictures.of_study(subject.study)
     if subject.checkpoint is None:
         return None
-    here, many = measuring.one_picture(subject.photograph), measuring.many(subject.checkpoint)
+    here, many = pictures.one_picture(subject.photograph), pictures.many(subject.checkpoint)
     names = {"one": "This picture", "many": many.words.capitalize()}
     chosen = st.segmented_control(
         "Measured on",

@@ -5,24 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from .. import measuring, selection, services
-from ..figures import ranking as figures
-from ..figures.template import head_words, number
-from ..jobs import Job
+from ... import in_depth, selection
+from ...figures import ranking as figures
+from ...figures.template import head_words, number
+from ...jobs import Job
+from ...measuring import race
+from ...measuring.pictures import Pictures
 from . import subject as shared
 from .subject import Subject
 
 if TYPE_CHECKING:
-    from ...analysis.importance.ranking import Head, Ranking
+    from ....analysis.importance.ranking import Head, Ranking
 
 LEVEL = 0.05
 """Below which two heads are called different."""
 _RACE = "depth_race"
 
 
-def show(subject: Subject) -> "Job[measuring.Standing] | None":
+def show(subject: Subject) -> "Job[race.Standing] | None":
     """The ranking of the study, or of a race; the job that is under way."""
-    from ... import HeadscopeError
+    from .... import HeadscopeError
 
     try:
         if subject.photograph is None:  # there is no choice of images
@@ -44,8 +46,8 @@ def show(subject: Subject) -> "Job[measuring.Standing] | None":
 
 
 def _of_study(subject: Subject, for_metric: Any, for_head: Any) -> None:
-    from ...analysis.importance.ranking import ranking
-    from ...analysis.importance.tables import ranking_rows
+    from ....analysis.importance.ranking import ranking
+    from ....analysis.importance.tables import ranking_rows
 
     study = subject.study
     if study is None or study.n_done == 0:
@@ -90,7 +92,7 @@ def _chart(found: "Ranking", chosen: "Head | None") -> None:
 
 def _disagree(study: Any, metric: str) -> tuple[Any, str]:
     """Heads about which zero and mean ablation disagree, and a sentence on them."""
-    from ...analysis.importance.disagreement import disagreement
+    from ....analysis.importance.disagreement import disagreement
 
     there = study.data["ablation"].values.tolist() if "ablation" in study.data else []
     if not {"zero", "mean"} <= set(there):
@@ -133,7 +135,7 @@ def _choose() -> None:
 
 def _compare(found: "Ranking", scores: Any, chosen: "Head | None") -> None:
     """Is the chosen head different from its neighbours in rank?"""
-    from ...analysis.importance.intervals import compare_heads
+    from ....analysis.importance.intervals import compare_heads
 
     near = [] if chosen is None else found.neighbours(chosen)
     if chosen is None or not near or len(scores) < 2:  # the caption has said why
@@ -167,7 +169,7 @@ def _compare(found: "Ranking", scores: Any, chosen: "Head | None") -> None:
 # -- of a race -------------------------------------------------------------------------------------
 
 
-def _of_race(subject: Subject, pictures: measuring.Pictures) -> Any:
+def _of_race(subject: Subject, pictures: Pictures) -> Any:
     """The race over many pictures: its start, its course, and what it found."""
     checkpoint = subject.checkpoint
     if checkpoint is None:
@@ -175,7 +177,7 @@ def _of_race(subject: Subject, pictures: measuring.Pictures) -> Any:
     here = (checkpoint.digest, pictures.key)
     kept, job = st.session_state.get(_RACE, (None, None))
     if kept != here:
-        services.stop_in_depth("race")
+        in_depth.stop("race")
         job = None
     if job is not None and not job.running and not job.stopped:
         standing = job.result  # raises what went wrong
@@ -183,7 +185,7 @@ def _of_race(subject: Subject, pictures: measuring.Pictures) -> Any:
         standing = None if job is None else job.so_far
     go_on = None
     if job is None:
-        k = min(measuring.TOP, max(1, sum(checkpoint.n_heads) // 2))
+        k = min(race.TOP, max(1, sum(checkpoint.n_heads) // 2))
         st.caption(
             "Every head is left out in turn, on one batch of images after the other, those first "
             f"of which the model is least sure. It ends as soon as the {k} most important heads "
@@ -191,22 +193,21 @@ def _of_race(subject: Subject, pictures: measuring.Pictures) -> Any:
         )
         go_on = f"Measure over the {pictures.words}"
     elif job.running:
-        shared.waits(job, lambda: services.stop_in_depth("race"))
+        shared.waits(job, lambda: in_depth.stop("race"))
     elif job.stopped:
         go_on = "Go on"
     if job is not None and standing is not None:
         _standing(standing, pictures, checkpoint.name, ended=not job.running)
     if go_on and st.button(go_on, key="depth_race_start", type="primary"):
-        contest = (standing and standing.contest) or measuring.Contest(checkpoint, pictures)
-        job = services.race(contest)
+        contest = (standing and standing.contest) or race.Contest(checkpoint, pictures)
+        key = (checkpoint.identity, pictures.key)
+        job = in_depth.start("race", key, "Measuring heads", contest.run)
         st.session_state[_RACE] = (here, job)
     return job
 
 
-def _standing(
-    standing: measuring.Standing, pictures: measuring.Pictures, name: str, *, ended: bool
-) -> None:
-    from ...analysis.importance.tables import ranking_rows
+def _standing(standing: race.Standing, pictures: Pictures, name: str, *, ended: bool) -> None:
+    from ....analysis.importance.tables import ranking_rows
 
     found = standing.ranking
     if ended:
@@ -229,7 +230,7 @@ def _at(found: "Ranking") -> "Head | None":
     return at if at in found.heads else None  # pyright: ignore[reportReturnType]
 
 
-def sentence(standing: measuring.Standing, pictures: measuring.Pictures) -> str:
+def sentence(standing: race.Standing, pictures: Pictures) -> str:
     """What a race found, in one sentence."""
     result, k = standing.result, standing.k
     seen = f"{result.n_images:,} of {result.n_images_in_all:,} {pictures.words}"

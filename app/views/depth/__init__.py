@@ -1,0 +1,1 @@
+"""In depth: what is below the linked plots, one part per file."""
