@@ -1,6 +1,7 @@
 """What is being looked at: the one owner of linked state, which is also the page's address."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl
@@ -38,6 +39,14 @@ class Selection:
     """Key of the number that colours the atlas."""
     scope: Scope | None = None
     """Numbers of this image, or their mean over the study."""
+    marked: str | None = None
+    """Heads that are outlined everywhere, `"3.1,5.0"`: layer and head of each."""
+
+    @property
+    def marked_heads(self) -> tuple[tuple[int, int], ...]:
+        """Layer and head of each head that is outlined."""
+        pairs = (pair.split(".") for pair in (self.marked or "").split(",") if pair)
+        return tuple((int(layer), int(head)) for layer, head in pairs)
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> tuple["Selection", tuple[str, ...]]:
@@ -85,6 +94,10 @@ class Selection:
                 )
             if notes:
                 fitted = replace(fitted, layer=None, head=None)
+        there = [at for at in self.marked_heads if at[0] < len(n_heads) and at[1] < n_heads[at[0]]]
+        if len(there) < len(self.marked_heads):
+            notes.append(f"{name} lacks some of the heads that the link marks.")
+            fitted = replace(fitted, marked=marking(there))
         if self.token is not None:
             layer = fitted.layer
             there = max(n_tokens, default=0) if layer is None else n_tokens[layer]
@@ -96,17 +109,26 @@ class Selection:
         return fitted, tuple(notes)
 
 
+def marking(heads: Iterable[tuple[int, int]]) -> str | None:
+    """Heads as `Selection.marked` has them; None where there is none."""
+    return ",".join(f"{layer}.{head}" for layer, head in sorted(set(heads))) or None
+
+
+_MARKED = re.compile(r"\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,999}")
 _NUMBERS = ("target", "layer", "head", "token")
 _EXPECTED = {
     **dict.fromkeys((field.name for field in fields(Selection)), "a name"),
     **dict.fromkeys(_NUMBERS, "a whole number from 0"),
     "weights": "“random”",
     "scope": "“image” or “mean”",
+    "marked": "heads as “3.1,5.0”",
 }
 
 
 def _read(key: str, text: str) -> int | str | None:
     """A value of an address, or None where it is malformed."""
+    if key == "marked":
+        return text if text.isascii() and _MARKED.fullmatch(text) else None
     if not text or len(text) > _LONGEST or not text.isprintable():
         return None
     if key in _NUMBERS:

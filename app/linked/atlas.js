@@ -124,8 +124,9 @@ class Atlas {
       }
       cell.classList.toggle("hs-undefined", Boolean(metric) && value === null);
       setText(cell, this.columns > 8 || value === null ? "" : write(value));
+      cell.classList.toggle("hs-marked", state.isMarked(l, h));
       cell.setAttribute("aria-selected", String(chosen));
-      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? missing(state, metric, l) : `${write(value)} ${times}${metric.unit}`}`);
+      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? missing(state, metric, l) : `${write(value)} ${times}${metric.unit}`}${state.isMarked(l, h) ? ", marked" : ""}`);
       cell.tabIndex = chosen ? 0 : -1;
     }));
   }

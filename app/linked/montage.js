@@ -72,6 +72,13 @@ class Montage {
           context.fillStyle = theme.empty;
           context.fillRect(...at);
         }
+        if (state.isMarked(layer, head)) {
+          context.strokeStyle = theme.ink;
+          context.lineWidth = 1.5;
+          context.setLineDash([3, 2]);
+          context.strokeRect(at[0] - 0.5, at[1] - 0.5, at[2] + 1, at[3] + 1);
+          context.setLineDash([]);
+        }
       }
     });
     if (missing) this.app.want();

@@ -30,6 +30,7 @@ class State {
       this.hover = null;
     }
     this.data = data;
+    this.marked = new Set((data.marked ?? []).map(String));
     this.feed = feedStore().feeds.get(data.feed) ?? null;
     if (data.stamp !== this.stamp) {
       this.stamp = data.stamp;
@@ -54,6 +55,11 @@ class State {
     const same = token !== null && placeText(queries.placeOf(token)).includes(",") === Boolean(kept.at);
     this.chosen.token = same ? token : null;
     this.chosen.place = same ? null : placeText(kept);
+  }
+
+  /** Whether a head is among those that are outlined everywhere. */
+  isMarked(layer, head) {
+    return this.marked.has(`${layer},${head}`);
   }
 
   get nHeads() {

@@ -61,6 +61,7 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
             key: getattr(chosen, key)
             for key in ("layer", "head", "token", "place", "metric", "scope")
         },
+        "marked": [list(head) for head in chosen.marked_heads],
     }
 
 

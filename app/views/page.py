@@ -177,7 +177,8 @@ class _Sidebar:
         """Drop what the selection has and the checkpoint has not."""
         fitted, notes = selection.current().fit(n_heads, n_tokens, name)
         if notes:
-            selection.correct(notes, layer=fitted.layer, head=fitted.head, token=fitted.token)
+            changes = {key: getattr(fitted, key) for key in ("layer", "head", "token", "marked")}
+            selection.correct(notes, **changes)
 
     def _result(self, job: "Job[Any] | None") -> Any:
         """A job's result if it is there soon; a sentence in place where it failed."""

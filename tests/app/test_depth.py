@@ -10,7 +10,7 @@ import headscope as hs
 from headscope.app.measuring import pictures, together
 from headscope.models.demo import scenes
 
-from .test_page import changed, open_page, rest, words
+from .test_page import changed, open_page, rest, sent, words
 
 __all__ = ["open_page"]
 N_SCENES = 12
@@ -28,11 +28,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six scenes, by zero and mean ablation, one metric."""
+    """Six scenes, by zero and mean ablation, one metric of importance and two of attention."""
     path = tmp_path_factory.mktemp("study") / "six.zarr"
     images = [scenes.scene(seed).image for seed in range(6)]
     checkpoint = hs.load("demo/supervised")
-    hs.analyze(checkpoint, images, out=path, ablations=("zero", "mean"), metrics=["js_divergence"])
+    metrics = ["js_divergence", "entropy", "distance"]
+    hs.analyze(checkpoint, images, out=path, ablations=("zero", "mean"), metrics=metrics)
     return path
 
 
@@ -122,3 +123,26 @@ def test_without_its_checkpoint_a_study_is_ranked_and_no_more(
     page = show(page, "Together")
     assert charts(page) == 0
     assert "checkpoint is not there" in captions(page)
+
+
+def test_why_sets_importance_beside_a_strength(on_study: AppTest) -> None:
+    page = show(on_study, "Why")
+    assert charts(page) == 1
+    assert "Spearman's ρ" in captions(page)
+    assert "95 % interval over images" in captions(page)
+    page.selectbox(key="why_x").set_value("entropy").run()
+    assert "with entropy of attention over 24 heads" in captions(page)
+    page.selectbox(key="why_colour").set_value("distance").run()
+    assert words(page) == ""
+    assert not page.exception
+
+
+def test_marked_heads_are_in_the_address_and_can_be_unmarked(
+    open_page: Callable[..., AppTest], study: Path
+) -> None:
+    page = open_page(study=study, marked="1.0,5.3,9.9")
+    assert "lacks some of the heads" in words(page)
+    assert sent(page)["marked"] == [[1, 0], [5, 3]]
+    page.button(key="unmark").click().run()
+    assert sent(page)["marked"] == []
+    assert "marked" not in page.query_params

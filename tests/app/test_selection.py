@@ -19,6 +19,7 @@ FULL = Selection(
     place="120,88",
     metric="js_divergence:mean",
     scope="mean",
+    marked="3.1,5.0",
 )
 
 
@@ -48,6 +49,7 @@ def test_other_people_s_keys_are_nobody_s_business() -> None:
         ("target", "９"),  # a digit, but not one that int() and people agree on
         ("target", "9" * 30),
         ("scope", "median"),
+        ("marked", "3.1,5"),
         ("weights", "pretrained"),
         ("image", "x" * 301),
         ("checkpoint", "demo/\x00supervised"),

@@ -1,17 +1,32 @@
-"""Heads in depth, below the linked plots: ranking, heads together, synergy.
+"""In depth, below the linked plots: one question a part.
 
 Nothing is computed before a part is opened. What takes long runs in the background.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import streamlit as st
 
 from ... import selection
-from . import ranking, together
-from .subject import Subject
+from ...jobs import Job
+from . import ranking, together, why
+from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
 """Seconds between two looks at what runs: a chart is drawn again each time."""
 _OPEN, _WATCHING, _HEAD = "depth_part", "depth_watching", "depth_head"
+
+
+Part = Callable[[Subject], "Job[Any] | None"]
+
+PARTS: dict[str, tuple[Part, str]] = {
+    "Ranking": (ranking.show, "which heads are surely the most important"),
+    "Together": (together.curves, "what is left when heads are removed one after the other"),
+    "Synergy": (together.synergy, "which heads stand in for each other"),
+    "Why": (why.show, "what the important heads have in common"),
+}
+"""What each part is called, what shows it, and the question that it answers."""
 
 
 def show(subject: Subject) -> None:
@@ -31,24 +46,38 @@ def follow() -> None:
 
 
 def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
-    parts = {"Ranking": ranking.show, "Together": together.curves, "Synergy": together.synergy}
+    if st.session_state.pop(BEHIND, False):
+        st.rerun()
     now = selection.current()
     st.session_state[_HEAD] = (now.layer, now.head)
-    left, right = st.columns([2, 3], vertical_alignment="center")
-    left.html('<h2 class="hs-depth">Heads in depth</h2>')
-    with right.container(horizontal=True, horizontal_alignment="right"):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html('<h2 class="hs-depth">In depth</h2>', width="content")
         part = st.segmented_control(
-            "Part", list(parts), key=_OPEN, label_visibility="collapsed", selection_mode="single"
+            "Part", list(PARTS), key=_OPEN, label_visibility="collapsed", selection_mode="single"
         )
+        _marked(now)
     if part is None:
-        st.caption(
-            "Which heads are surely the most important, what is left when heads are removed "
-            "together, and which heads stand in for each other."
-        )
+        st.caption(" · ".join(f"**{name}**: {about}" for name, (_, about) in PARTS.items()))
         job = None
     else:
-        job = parts[part](subject)
+        show_part, _ = PARTS[part]
+        job = show_part(subject)
     running = job is not None and job.running
     if running != watching:
         st.session_state[_WATCHING] = running
         st.rerun()
+
+
+def _marked(now: selection.Selection) -> None:
+    """How many heads are outlined, and the way to take the outlines away."""
+    if not now.marked_heads:
+        return
+    n = len(now.marked_heads)
+    st.button(
+        f"{n} head{'s' * (n != 1)} marked",
+        key="unmark",
+        icon=":material/close:",
+        type="tertiary",
+        help="Take the outlines away",
+        on_click=lambda: change_everywhere(marked=None),
+    )

@@ -129,8 +129,7 @@ def _chosen(found: "Ranking") -> "Head | None":
 
 def _choose() -> None:
     layer, head = st.session_state["depth_chosen"]
-    selection.change(layer=layer, head=head)
-    st.rerun()
+    shared.change_everywhere(layer=layer, head=head)
 
 
 def _compare(found: "Ranking", scores: Any, chosen: "Head | None") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from ... import selection
 from ...figures.encode import csv
 from ...jobs import Job
 from ...measuring import pictures
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from .... import Checkpoint, Photograph, Study
+
+
+BEHIND = "depth_behind"
+"""Set where the rest of the page has to hear of a change that was made in the panel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +121,43 @@ def draw(figure: "go.Figure", words: str, key: str) -> None:
         alt=words,
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
     )
+
+
+def draw_heads(figure: "go.Figure", words: str, key: str) -> None:
+    """A chart whose points are heads, `(layer, head)` first in their custom data.
+
+    A click chooses the head, a box or lasso marks heads, in all views.
+    """
+    st.plotly_chart(
+        figure,
+        key=key,
+        theme=None,
+        alt=words,
+        config={"displaylogo": False},
+        on_select=lambda: _take(key),
+        selection_mode=("points", "box", "lasso"),
+    )
+
+
+def _take(key: str) -> None:
+    picked = st.session_state[key].selection
+    heads = [(int(layer), int(head)) for layer, head, *_ in _custom(picked)]
+    if not heads:  # clicked again, or beside everything: nothing is taken back
+        return
+    if picked.box or picked.lasso:
+        change_everywhere(marked=selection.marking(heads))
+    else:
+        change_everywhere(layer=heads[-1][0], head=heads[-1][1])
+
+
+def _custom(picked: Any) -> list[Any]:
+    return [point["customdata"] for point in picked.points if "customdata" in point]
+
+
+def change_everywhere(**changes: Any) -> None:
+    """Change the selection from within the panel: all of the page follows."""
+    selection.change(**changes)
+    st.session_state[BEHIND] = True
 
 
 def offer(rows: Sequence[Mapping[str, Any]], name: str) -> None:
