@@ -85,7 +85,7 @@ def chart(
         height=460,
         xaxis={"title": {"text": x.title}, "zeroline": x.signed},
         yaxis={"title": {"text": y.title}, "zeroline": True},
-        showlegend=len(traces) > 1,
+        showlegend=True,
         clickmode="event+select",
     )
 
@@ -106,7 +106,7 @@ def _of_number(
         "cmin": low,
         "cmax": high if high > low else low + 1,
         "colorscale": list(SIGNED if colour.signed else NUMBERS),
-        "line": {"width": 1, "color": paint.ground},
+        "line": {"width": 1, "color": paint.faint if dark else paint.ground},
         "colorbar": {
             "title": {"text": colour.title, "font": {"size": 12}},
             "outlinewidth": 0,
@@ -115,10 +115,12 @@ def _of_number(
             "tickfont": {"color": paint.faint, "size": 12},
         },
     }
-    if colour.unit == "layer":
+    if not np.any(values % 1):
         marker["colorbar"]["tickformat"] = "d"
     words = [f"{colour.label.lower()} {number(float(value))}" for value in values]
-    return [_dots(x, y, heads, words, "heads", marker)]
+    dots = _dots(x, y, heads, words, "heads", marker)
+    dots.showlegend = False  # the bar tells
+    return [dots]
 
 
 def _of_kinds(
@@ -136,7 +138,7 @@ def _of_kinds(
             "size": 10,
             "color": KINDS[kind] if known else paint.faint,
             "symbol": SYMBOLS[kind] if known else "circle",
-            "line": {"width": 1, "color": paint.ground},
+            "line": {"width": 1, "color": paint.faint if dark else paint.ground},
         }
         words = [f"{colour.label.lower()}: {name}"] * len(of_kind)
         traces.append(_dots(x, y, of_kind, words, name, marker))

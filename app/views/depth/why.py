@@ -91,7 +91,7 @@ def _colour(metrics: Sequence[HeadMetric], n_layers: int) -> Any:
     )
     if chosen == _LAYER:
         layer = np.arange(n_layers)[:, None].repeat(metrics[0].mean.shape[1], 1)
-        return figures.Axis("Layer", "layer", layer.astype(float))
+        return figures.Axis("Layer", "", layer.astype(float))
     return _axis(by_key[chosen])
 
 
