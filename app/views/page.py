@@ -70,10 +70,11 @@ class _Sidebar:
                 "its maps are not shown; the numbers are the study's own."
             )
             checkpoint = None
-        self.subject = Subject(checkpoint, study)
+        crop = data["pixels"][image].values
+        self.subject = Subject(checkpoint, study, crop=crop, target=_study_target(data, image))
         look: services.Look | None = None
         if checkpoint is not None:
-            look = self._result(services.look(checkpoint, data["pixels"][image].values))
+            look = self._result(services.look(checkpoint, crop))
         if "top_class" in data:
             target.show(
                 data["top_class"].values[image].tolist(),
@@ -112,9 +113,8 @@ class _Sidebar:
             waiting = "Loading…" if self.pending else "There is no checkpoint."
             scene = heads.Scene(waiting=waiting)
             return scene, None, self.said
-        look: services.Look | None = self._result(
-            services.look(checkpoint, checkpoint.crop(picture.photograph))
-        )
+        crop = checkpoint.crop(picture.photograph)
+        look: services.Look | None = self._result(services.look(checkpoint, crop))
         measuring: Job[Study] | None = None
         quick: Study | None = None
         aim: int | None = None
@@ -135,7 +135,7 @@ class _Sidebar:
                 measuring = services.study(checkpoint, picture.photograph, aim)
         whole: Study | None = self._result(measuring)
         study = whole or quick
-        self.subject = Subject(checkpoint, whole, picture.photograph, aim)
+        self.subject = Subject(checkpoint, whole, picture.photograph, crop, aim)
         cancelled = quick is not None and measuring is None
         progress.show(self.pending, measuring, cancelled=cancelled)
         sides = [
@@ -202,6 +202,12 @@ class _Sidebar:
 def _metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
     metrics = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
     return atlas.payload(metrics, image, n_heads)
+
+
+def _study_target(data: Any, image: int) -> int | None:
+    """The class that a study's numbers of an image are about."""
+    target = int(data["target"].values[image]) if "target" in data else -1
+    return target if target >= 0 else None
 
 
 def _feed(look: services.Look | None) -> heads.Feed | None:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import streamlit as st
+from jaxtyping import UInt8
 
 from ... import selection
 from ...figures.encode import csv
@@ -32,6 +34,8 @@ class Subject:
     """The study that the page was opened with, or that of the picture; None while it is made."""
     photograph: "Photograph | None" = None
     """The picture; None where the page was opened with a study."""
+    crop: "UInt8[np.ndarray, 'row column 3'] | None" = None
+    """The picture that is shown, as the model sees it."""
     target: int | None = None
     """The class that importance is about; None: each image's prediction."""
 
