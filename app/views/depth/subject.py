@@ -47,6 +47,20 @@ class Subject:
         return self.study.model if self.study is not None else "headscope"
 
 
+def chosen_head(study: "Study") -> tuple[int, int]:
+    """The head of the linked plots; before anyone chose, the first by the study's first number."""
+    now = selection.current()
+    if now.layer is not None and now.head is not None:
+        return now.layer, now.head
+    for variable in study.head_metrics():
+        dims = [dim for dim in variable.dims if dim not in ("layer", "head")]
+        mean = variable.mean(dims).transpose("layer", "head").values.astype(float)
+        if np.isfinite(mean).any():
+            layer, head = np.unravel_index(int(np.nanargmax(mean)), mean.shape)
+            return int(layer), int(head)
+    return 0, 0
+
+
 def is_dark() -> bool:
     """Whether the browser shows the dark theme, as far as it has said so."""
     return getattr(st.context.theme, "type", None) == "dark"
