@@ -164,6 +164,8 @@ def _metrics(study: Study) -> Mapping[str, Callable[[Callable[..., Any]], Grid]]
         ablation = str(metric["ablation"].values) if "ablation" in metric.coords else None
 
         def over_images(function: Callable[..., Any], metric: Any = metric) -> Grid:
+            if "image" not in metric.dims:  # a number of all images together
+                metric = metric.expand_dims("image")
             values = metric.transpose("image", "layer", "head").values
             return _reduce(values.astype(float), function)
 
