@@ -11,11 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..models.ablations import HeadStatistics, ablation
-from ..models.capture import LayerAttention
 from ..models.checkpoint import Checkpoint
 from ..models.errors import HeadscopeError
 from ..models.images import one_or_many
-from ..models.replay import Replay
+from .folding import Folding, by_layer
 from .importance import head_importance
 from .importance.budget import Budget
 from .labels import Labels, label_indices
@@ -64,7 +63,8 @@ def analyze(
             prediction.
         ablations: what is done to each head in turn, by name. Those that compare with other images
             (mean, resample, noise) take the images of the study, in one more pass.
-        metrics: names of importance and attention metrics; None: all that apply.
+        metrics: names of metrics, of importance, attention, hidden states or all images together;
+            `"default"` among them stands for those that None takes: all that apply, but the costly.
         importance: False leaves out the ablations, which take most of the time.
         labels: what is really in the images, as `labels.Labels`: for accuracy and for means by
             class.
@@ -108,7 +108,7 @@ def analyze(
         "target": wanted,
         "ablations": list(selected.ablations),
         "seed": seed,
-        "metrics": [*selected.importance, *selected.attention],
+        "metrics": list(selected.names),
         "labels": label,
     }
     writer = StudyWriter.open(
@@ -116,8 +116,7 @@ def analyze(
         checkpoint,
         {source.name: (source.digest, source.path) for source in sources},
         settings,
-        selected.importance,
-        selected.attention,
+        selected,
     )
     to_do = writer.to_do
     n_before = len(sources) - len(to_do)
@@ -144,6 +143,14 @@ def analyze(
             batch_size=size,
             on_batch=comparing,
         )
+    folding = Folding(checkpoint, selected)
+    done = sorted(set(range(len(sources))) - set(to_do))
+    for start in range(0, len(done), size) if writer.lacks_across else ():
+        indices = done[start : start + size]
+        if progress is not None:
+            text = f"reading image {start + 1} of {len(done)} that are done, for numbers of all"
+            progress(Progress(n_before, len(sources), text))
+        folding.again(checkpoint.prepare(crops_of(indices)))
     for start in range(0, len(to_do), size):
         indices = to_do[start : start + size]
         batch = [sources[index] for index in indices]
@@ -161,6 +168,7 @@ def analyze(
             wanted,
             None if label is None else [label[index] for index in indices],
             selected,
+            folding,
             reference,
             budget,
             tell,
@@ -168,6 +176,8 @@ def analyze(
         for position, index in enumerate(indices):
             writer.write(index, {name: values[position] for name, values in results.items()})
         tell(1)
+    if writer.lacks_across:
+        writer.write_across(folding.finish())
     return writer.study
 
 
@@ -177,21 +187,15 @@ def _analyze_batch(
     target: int | None,
     label: Sequence[int] | None,
     selected: Selected,
+    folding: Folding,
     reference: HeadStatistics | None,
     budget: Budget,
     tell: Callable[[float], None],
 ) -> Mapping[str, Any]:
     """All results of a few images, by the name of the variable; the first axis is the image."""
-    folded: dict[str, list[Tensor]] = {name: [] for name in selected.attention}
-
-    def fold(layer: LayerAttention) -> None:
-        for name, metric in selected.attention.items():
-            folded[name].append(metric.compute(layer).cpu())
-
     batch = checkpoint.prepare(crops)
-    replay = Replay(checkpoint, batch, fold)
-    results: dict[str, Any] = {name: _by_layer(layers) for name, layers in folded.items()}
-    results["pixels"] = crops
+    replay, folded = folding.run(batch)
+    results: dict[str, Any] = folded | {"pixels": crops}
     targets = torch.full((len(crops),), -1, device=replay.output.device)
     if checkpoint.has_classes:
         probabilities = replay.output.double().softmax(-1)
@@ -227,15 +231,5 @@ def _analyze_batch(
             steps = len(selected.ablations) * checkpoint.n_layers + 1
             tell((index * checkpoint.n_layers + layer + 1) / steps)
         for name, layers in of_layers.items():
-            scores.setdefault(name, []).append(_by_layer(layers))
+            scores.setdefault(name, []).append(by_layer(layers))
     return results | {name: np.stack(modes, axis=1) for name, modes in scores.items()}
-
-
-def _by_layer(layers: Sequence[Tensor]) -> Float[np.ndarray, "image layer head ..."]:
-    """Layers side by side; those with fewer heads are filled up with NaN."""
-    n_heads = max(layer.shape[1] for layer in layers)
-    first = layers[0]
-    stacked = np.full((len(first), len(layers), n_heads, *first.shape[2:]), np.nan)
-    for index, layer in enumerate(layers):
-        stacked[:, index, : layer.shape[1]] = layer.numpy()
-    return stacked

@@ -1,7 +1,7 @@
 """The results of one checkpoint on one set of images: saved, reopened, compared, exported."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,12 @@ from zarr.abc.store import Store
 from ..models.errors import HeadscopeError
 from ..models.layout import TokenLayout
 
-FORMAT_VERSION = 2
-"""Of the store's layout; a reader refuses a newer one."""
+FORMAT_VERSION = 3
+"""Of the store's layout; a reader refuses a newer one. Format 2 lacks numbers of all images
+together, and says less of its variables."""
 HEAD = ("layer", "head")
+ACROSS = "of_all_images"
+"""Attribute of the variables that are written once all images are done."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,10 @@ class Study:
 
     @property
     def is_complete(self) -> bool:
-        return self.n_done == self.n_images
+        """Whether all images are done, and the numbers of all of them together are there."""
+        of_all = [name for name, each in self.data.variables.items() if each.attrs.get(ACROSS)]
+        group = zarr.open_group(self.store, mode="r")
+        return self.n_done == self.n_images and not unwritten(group, of_all)
 
     def load(self) -> "Study":
         """The study with all its numbers read into memory; the pixels stay where they are.
@@ -117,7 +123,8 @@ class Study:
         return self
 
     def head_metrics(self) -> Iterator[xr.DataArray]:
-        """Every number per head, ready to colour an atlas: dims `image layer head`.
+        """Every number per head, ready to colour an atlas: dims `image layer head`, or `layer head`
+        where it is a number of all images together.
 
         Importance comes first, each metric in every ablation.
         """
@@ -149,6 +156,8 @@ class Study:
                 attributes=dict(array.attrs),
                 config={"write_empty_chunks": True},
             )
+            if array.attrs.get(ACROSS) and not array.nchunks_initialized:
+                continue
             if not _holds_results(name, array):
                 copy[...] = array[...]
                 continue
@@ -231,6 +240,8 @@ def _check_whole(group: zarr.Group, path: Path) -> None:
         arrays: dict[str, Any] = {name: group[name] for name in names}
         n_done = int(arrays["done"][:].sum())
         for name, array in arrays.items():
+            if array.attrs.get(ACROSS):  # there is nothing of it until it is whole
+                continue
             expected = n_done if _holds_results(name, array) else array.nchunks
             if array.nchunks_initialized < expected:
                 raise _damaged(path)
@@ -243,6 +254,12 @@ def _damaged(path: Path | None) -> HeadscopeError:
         f"{path} is damaged: part of its data is missing. Copy it again, or run the command that "
         "made it into a new place."
     )
+
+
+def unwritten(group: zarr.Group, names: Iterable[Any]) -> list[str]:
+    """Of the numbers of all images together those that are not there: each is one chunk."""
+    arrays: dict[str, Any] = {name: group[name] for name in names}
+    return [name for name, array in arrays.items() if not array.nchunks_initialized]
 
 
 def _dims(array: zarr.Array) -> tuple[str, ...]:

@@ -15,12 +15,15 @@ from zarr.storage import MemoryStore
 from ..models.ablations import ablation
 from ..models.checkpoint import Checkpoint
 from ..models.errors import HeadscopeError
-from .importance import ImportanceMetric
-from .metrics import AttentionMetric
-from .study import FORMAT_VERSION, Study, create_group, open_study
+from .metrics import dimension_named
+from .selected import Selected
+from .study import ACROSS, FORMAT_VERSION, Study, create_group, open_study, unwritten
 
 N_RANKED = 5
 """How many of the likeliest classes are kept for each image."""
+
+GOES_ON_FROM = 2
+"""The oldest format that can be gone on with: what was asked for then is written as it is now."""
 
 
 class StudyWriter:
@@ -36,8 +39,7 @@ class StudyWriter:
         checkpoint: Checkpoint,
         images: Mapping[str, tuple[str, str]],
         settings: Mapping[str, Any],
-        importance: Mapping[str, ImportanceMetric],
-        attention: Mapping[str, AttentionMetric],
+        selected: Selected,
     ) -> "StudyWriter":
         """A new study, or the one that the same run began at `out`.
 
@@ -45,6 +47,7 @@ class StudyWriter:
             out: where to write; None keeps the study in memory.
             images: digest and path by name.
             settings: what was asked for.
+            selected: the metrics.
 
         Raises:
             HeadscopeError: `out` holds something else, or cannot be written.
@@ -63,7 +66,7 @@ class StudyWriter:
                 )
                 if study.data.attrs[key] != is_asked[key]
             ]
-            if study.data.attrs["format_version"] != FORMAT_VERSION:
+            if study.data.attrs["format_version"] < GOES_ON_FROM:
                 raise HeadscopeError(
                     f"{out} was begun by an older headscope: it opens, but cannot be gone on with; "
                     "choose another place, or delete it first."
@@ -85,7 +88,7 @@ class StudyWriter:
         )
         writer = cls(group)
         try:
-            names = writer._lay_out(checkpoint, images, importance, attention, settings)
+            names = writer._lay_out(checkpoint, images, selected, settings)
             group.update_attributes(
                 {
                     **_provenance(checkpoint),
@@ -123,6 +126,24 @@ class StudyWriter:
         except OSError as error:
             raise _unwritable(self.study.path, error) from error
 
+    @property
+    def lacks_across(self) -> bool:
+        """Whether there are numbers of all images together that are not written yet."""
+        of_all = [name for name, array in self._group.arrays() if array.attrs.get(ACROSS)]
+        return bool(unwritten(self._group, of_all))
+
+    def write_across(self, values: Mapping[str, Any]) -> None:
+        """Keep the numbers of all images together.
+
+        Raises:
+            HeadscopeError: the disk is full, or the study cannot be written any more.
+        """
+        try:
+            for name, value in values.items():
+                self._array(name)[...] = np.asarray(value)
+        except OSError as error:
+            raise _unwritable(self.study.path, error) from error
+
     def _array(self, name: str) -> Any:
         # The store does not remember it: an all-black image would be a missing chunk.
         array: Any = self._group[name]
@@ -132,27 +153,31 @@ class StudyWriter:
         self,
         checkpoint: Checkpoint,
         images: Mapping[str, tuple[str, str]],
-        importance: Mapping[str, ImportanceMetric],
-        attention: Mapping[str, AttentionMetric],
+        selected: Selected,
         settings: Mapping[str, Any],
     ) -> list[str]:
         """Every variable and coordinate in full size; what is not written takes no room.
 
         Returns the names in the order in which they are best read.
         """
-        common, n_images = checkpoint.common, len(images)
-        n_layers, n_heads = checkpoint.n_layers, max(checkpoint.n_heads)
+        n_images = len(images)
+        layers, heads = np.arange(checkpoint.n_layers), np.arange(max(checkpoint.n_heads))
+        there = {"layer": layers, "head": heads, "layer_2": layers, "head_2": heads}
         coordinates: dict[str, tuple[str, Any, str]] = {
             "image": ("image", list(images), "Image"),
             "image_digest": ("image", [d for d, _ in images.values()], "SHA-256 of the image"),
             "image_path": ("image", [p for _, p in images.values()], "Where it was read from"),
-            "layer": ("layer", np.arange(n_layers), "Layer, from 0"),
-            "head": ("head", np.arange(n_heads), "Head within its layer, from 0"),
+            "layer": ("layer", layers, "Layer, from 0"),
+            "head": ("head", heads, "Head within its layer, from 0"),
             "n_heads": ("layer", np.array(checkpoint.n_heads), "Heads of the layer"),
-            "query_kind": ("query_kind", list(common.query_kinds), "Kind of token that attends"),
-            "key_kind": ("key_kind", list(common.key_kinds), "Kind of token that is attended to"),
-            "hop": ("hop", np.arange(common.n_hops), "Chebyshev distance, in patches"),
         }
+        for dim in selected.dims:
+            if dim in there:
+                what = "Layer" if dim.startswith("layer") else "Head"
+                coordinates.setdefault(dim, (dim, there[dim], f"{what} of a second head, from 0"))
+            else:
+                of = dimension_named(dim)
+                coordinates[dim] = (dim, of.values(checkpoint.common), of.long_name)
         if settings["ablations"]:
             what = "What takes the place of the head's output"
             coordinates["ablation"] = ("ablation", list(settings["ablations"]), what)
@@ -226,18 +251,22 @@ class StudyWriter:
             )
         if settings["labels"] is not None:
             variable("label", (), "int32", -1, long_name="Class that is in the image; -1: unknown")
-        per_head = [(metric, ("ablation", "layer", "head")) for metric in importance.values()]
-        per_head += [(metric, ("layer", "head", *metric.dims)) for metric in attention.values()]
-        for metric, dims in per_head:
-            variable(
-                metric.name,
-                dims,
-                "float32",
-                np.nan,
-                long_name=metric.long_name,
-                units=metric.units,
-                description=metric.description,
-            )
+        for each in selected.variables():
+            attributes = each.attributes
+            if each.is_across:
+                names.append(each.name)
+                self._group.create_array(
+                    each.name,
+                    shape=tuple(size[dim] for dim in each.dims),
+                    chunks=tuple(size[dim] for dim in each.dims),
+                    dtype="float32",
+                    fill_value=np.nan,
+                    dimension_names=each.dims,
+                    attributes=dict(attributes) | {ACROSS: True},
+                    config={"write_empty_chunks": True},
+                )
+            else:
+                variable(each.name, each.dims, "float32", np.nan, **attributes)
         return names
 
     def _constant(self, name: str, dim: str, values: Any, long_name: str) -> None:

@@ -51,6 +51,11 @@ from there. Files in folders that are no images are skipped and named at the end
 --ablations says what takes a head's place, such as zero,mean,keep; a part of the head is cut by
 class-to-patch, any-to-register, "hops<=1" or "hops>3", and with :renormalised at the end of the
 name the rest is scaled up. A wrong name gets the list of all.
+
+--metrics takes names of importance, attention and hidden-state metrics, and of numbers of all
+images together. Those that take long beside a forward pass are only measured when they are named;
+"default" stands for all the others, as in --metrics default,effective_rank. A wrong name gets the
+list of all.
 """
 
 _INSPECT = """\
@@ -210,7 +215,8 @@ def _add_analyze(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--metrics",
         type=_names,
         metavar="M,…",
-        help="importance and attention metrics (default: all that fit the model)",
+        help="what is measured (default: all that fits the model and does not take long; "
+        "`default,effective_rank` adds one that does)",
     )
     parser.add_argument(
         "--no-importance",

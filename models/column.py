@@ -79,6 +79,13 @@ class Column:
             return self._pooled[layer]
         return self._runs[block].output[:, self._rows_of(block)]
 
+    def hidden(self, layer: int) -> Float[Tensor, "image token channel"]:
+        """What the layer's block gave, by token; those of the last block too that are not read."""
+        block, rows = self._block_of[layer], self._checkpoint.layers[layer].rows
+        if block is None or rows is None:
+            raise ValueError(f"what layer {layer} gives are no tokens")
+        return rows.take(self._runs[block].output)
+
     def rows(self, layer: int) -> TokenLayout:
         """What the rows of `layer_output` are; the last block has only those that are read."""
         return self._checkpoint.layers[layer].layout.queries

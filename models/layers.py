@@ -1,9 +1,9 @@
 """One attention layer: which calls of the model it is, and its maps by token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from .geometry import Axes, Rows
 from .interception import AttentionCall, Site
 from .layout import AttentionLayout, TokenLayout
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,22 @@ class Common:
     """Kinds of the tokens that are attended to in any layer."""
     n_hops: int
     """Number of different hops in the layer that has most."""
+    offset_reach: tuple[int, int]
+    """How many rows and columns a query is at most away from a key of its window, on the coarser
+    of their grids, in the layer that reaches farthest: a whole grid but 1 where attention is
+    global, and less in windows."""
 
     @classmethod
-    def of(cls, layouts: Sequence[AttentionLayout]) -> "Common":
+    def of(cls, layouts: Sequence[AttentionLayout], *, routed: bool = False) -> "Common":
+        """`routed`: which keys a query meets depends on the image, so any may be met."""
+        reaches = [layout.coarse_reach if routed else layout.offset_reach for layout in layouts]
+        rows, columns = (max(each) for each in zip(*reaches, strict=True))
         sides = [layout.queries for layout in layouts], [layout.keys for layout in layouts]
         queries, keys = (
             tuple(dict.fromkeys(kind for tokens in side for kind in tokens.present_kinds))
             for side in sides
         )
-        return cls(queries, keys, max(layout.n_hops for layout in layouts))
+        return cls(queries, keys, max(layout.n_hops for layout in layouts), (rows, columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +137,13 @@ class LayerAttention:
         self.of = of
         self._calls = calls
         self._layouts = layouts
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made when it is first asked for; forgotten with the maps."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @property
     def layer(self) -> int:
@@ -148,11 +164,14 @@ class LayerAttention:
         """The same for each image by itself, where windows depend on the image; else all as one."""
         if self._layouts is None or len(self._layouts) == 1:
             return [self]
-        n = len(self._layouts)
-        return [
-            LayerAttention(self.of, [call.part(i, n) for call in self._calls], [layout])
-            for i, layout in enumerate(self._layouts)
-        ]
+        layouts, n = self._layouts, len(self._layouts)
+        return self.once(
+            "images",
+            lambda: [
+                LayerAttention(self.of, [call.part(i, n) for call in self._calls], [layout])
+                for i, layout in enumerate(layouts)
+            ],
+        )
 
     def reach(self) -> Bool[Tensor, "query key"]:
         """Which keys a query can attend to: those of its window that no mask forbids."""
@@ -176,12 +195,14 @@ class LayerAttention:
         return self._fold(lambda call: call.unmixed if self.of.mixed else call.weights)
 
     def forget_maps(self) -> None:
-        """Give back the memory of maps that were looked at; asked for again, they are remade."""
+        """Give back the memory of maps that were looked at, and of what was made `once` of them;
+        asked for again, they are remade."""
         for holder, name in [
             (self, "window_weights"),
             *((call, "weights") for call in self._calls),
         ]:
             vars(holder).pop(name, None)
+        self._made.clear()
 
     @property
     def windows(self) -> Windows:

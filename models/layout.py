@@ -181,6 +181,41 @@ class AttentionLayout:
         weights = n_query[:, None] * n_key[None]
         return np.bincount(hops.reshape(-1), weights.reshape(-1)).astype(int)
 
+    @property
+    def coarse_reach(self) -> tuple[int, int]:
+        """Rows and columns but 1 of the coarser of the two grids; (0, 0) where patches are on no
+        grid."""
+        if self.queries.scattered is not None or self.keys.scattered is not None:
+            return 0, 0
+        rows, columns = np.maximum(np.minimum(self.queries.grid, self.keys.grid) - 1, 0).tolist()
+        return rows, columns
+
+    @cached_property
+    def offset_reach(self) -> tuple[int, int]:
+        """How many rows and columns of the coarser grid a query patch is at most away from a key
+        patch of its window; (0, 0) where there is none, or patches are on no grid."""
+        if self.n_windows == 1 or self.coarse_reach == (0, 0):
+            return self.coarse_reach
+        # Window by window the farthest pair is one of the extremes: no need of all pairs.
+        ends = []
+        for layout, tokens, cells in zip(
+            (self.queries, self.keys),
+            (self.query_tokens, self.key_tokens),
+            self.coarse_cells,
+            strict=True,
+        ):
+            patch = np.append(np.where(layout.is_patch, np.cumsum(layout.is_patch) - 1, -1), -1)
+            of_window = patch[tokens]
+            at = cells[np.maximum(of_window, 0)].astype(float)
+            at[of_window < 0] = np.nan
+            there = (of_window >= 0).any(1)
+            at[~there] = 0  # no pair: left out below
+            ends.append((np.nanmin(at, 1), np.nanmax(at, 1), there))
+        (query_low, query_high, queries), (key_low, key_high, keys) = ends
+        both = (queries & keys)[:, None]
+        far = np.where(both, np.maximum(query_high - key_low, key_high - query_low), 0).max(0)
+        return int(far[0]), int(far[1])
+
     @cached_property
     def coarse_cells(
         self,

@@ -62,6 +62,12 @@ class Replay:
         """What the layer's block gave in the clean pass, in the rows that `resume` gives."""
         return self._pass.layer_output(layer)
 
+    def hidden(self, layer: int) -> Float[Tensor, "image token channel"] | None:
+        """What the layer's block gave in the clean pass, by the tokens of `Layer.rows`; None where
+        it gave no tokens."""
+        rows = self.checkpoint.layers[layer].rows
+        return None if rows is None else self._pass.hidden(layer)
+
     def rows(self, layer: int) -> TokenLayout:
         """What the rows of `layer_output` are; there may be fewer than it says, never others."""
         return self._pass.rows(layer)

@@ -269,7 +269,8 @@ def read(
             report,
             size,
         )
-    common = Common.of([layer.layout for layer in layers])
+    routed = any(layer.routed for layer in layers)
+    common = Common.of([layer.layout for layer in layers], routed=routed)
     return report, tuple(replace(layer, common=common) for layer in layers), traced
 
 

@@ -103,6 +103,10 @@ class Skipping:
         """What the layer's block gave, by token."""
         return self._rows[layer]
 
+    def hidden(self, layer: int) -> Float[Tensor, "image token channel"]:
+        """The same: all tokens are kept."""
+        return self._rows[layer]
+
     def rows(self, layer: int) -> TokenLayout:
         """What the rows of `layer_output` are."""
         rows = self._checkpoint.layers[layer].rows

@@ -5,6 +5,7 @@ A *local* metric compares the layer's output with and without the head, a *globa
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from ...models.registry import Registry
 from .outputs import Outputs
 
 Compute = Callable[[Outputs], Tensor]
+Scope = Literal["global", "local"]
 TOP = 5
 
 
@@ -31,6 +33,10 @@ class ImportanceMetric:
     compute: Compute
     needs_labels: bool = False
     """Whether it is about what is really in the images."""
+    signed: bool = False
+    """Whether 0 is the middle, and the sign says which way."""
+    scope: Scope = "global"
+    """Whether it compares the layer's output or the model's."""
 
 
 _METRICS = Registry[ImportanceMetric]("importance metrics")
@@ -42,13 +48,23 @@ def importance_metric(
     units: str,
     applies: Callable[[Checkpoint], bool],
     needs_labels: bool = False,
+    signed: bool = False,
+    scope: Scope = "global",
 ) -> Callable[[Compute], Compute]:
     """Register a function of `Outputs` to `head image`; its docstring is the description."""
 
     def register(function: Compute) -> Compute:
         name, description = function.__name__, " ".join((function.__doc__ or "").split())
         metric = ImportanceMetric(
-            name, long_name, units, description, applies, function, needs_labels
+            name,
+            long_name,
+            units,
+            description,
+            applies,
+            function,
+            needs_labels=needs_labels,
+            signed=signed,
+            scope=scope,
         )
         _METRICS.add(name, metric)
         return function
@@ -96,7 +112,10 @@ def _has_features(checkpoint: Checkpoint) -> bool:
 
 
 @importance_metric(
-    long_name="Drop of the target's probability", units="probability", applies=_has_classes
+    long_name="Drop of the target's probability",
+    units="probability",
+    applies=_has_classes,
+    signed=True,
 )
 def probability_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     """p(target) − p(target without the head), from −1 to 1. Positive: the head speaks for the
@@ -107,7 +126,9 @@ def probability_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     )
 
 
-@importance_metric(long_name="Drop of the target's logit", units="logit", applies=_has_classes)
+@importance_metric(
+    long_name="Drop of the target's logit", units="logit", applies=_has_classes, signed=True
+)
 def logit_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     """z(target) − z(target without the head), with z the logit; unbounded. Positive: the head
     raises the target's logit. A change that all logits share counts here, and not in the
@@ -116,7 +137,9 @@ def logit_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     return outputs.of_target(outputs.model) - outputs.of_target(outputs.ablated_model)
 
 
-@importance_metric(long_name="Drop of the target's margin", units="logit", applies=_has_classes)
+@importance_metric(
+    long_name="Drop of the target's margin", units="logit", applies=_has_classes, signed=True
+)
 def margin_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     """m − m′, with m = z(target) − the largest other logit, and m′ the same without the head;
     unbounded. Positive: the target comes closer to being overtaken, or falls further back. It does
@@ -131,7 +154,9 @@ def margin_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     return margin(outputs.model) - margin(outputs.ablated_model)
 
 
-@importance_metric(long_name="Increase of the cross-entropy", units="nats", applies=_has_classes)
+@importance_metric(
+    long_name="Increase of the cross-entropy", units="nats", applies=_has_classes, signed=True
+)
 def cross_entropy_increase(outputs: Outputs) -> Float[Tensor, "head image"]:
     """ln p(target) − ln p(target without the head); unbounded. Positive: the target is less likely
     without the head. Unlike the drop of probability it counts ratios: from 0.02 to 0.01 is as much
@@ -177,7 +202,9 @@ def flip(outputs: Outputs) -> Float[Tensor, "head image"]:
     return changed.to(outputs.model.dtype)
 
 
-@importance_metric(long_name="Ranks that the target falls", units="ranks", applies=_has_classes)
+@importance_metric(
+    long_name="Ranks that the target falls", units="ranks", applies=_has_classes, signed=True
+)
 def rank_change(outputs: Outputs) -> Float[Tensor, "head image"]:
     """r′ − r, with r the number of classes that are likelier than the target, and r′ the same
     without the head. From −(classes − 1) to classes − 1; positive: the target falls behind.
@@ -202,7 +229,11 @@ def top5_lost(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Drop of top-1 accuracy", units="share", applies=_has_classes, needs_labels=True
+    long_name="Drop of top-1 accuracy",
+    units="share",
+    applies=_has_classes,
+    needs_labels=True,
+    signed=True,
 )
 def top1_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     """1 where the label is the likeliest class and is not without the head, −1 where it comes to
@@ -216,6 +247,7 @@ def top1_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     units="share",
     applies=_has_more_than_top,
     needs_labels=True,
+    signed=True,
 )
 def top5_drop(outputs: Outputs) -> Float[Tensor, "head image"]:
     """1 where the label is among the five likeliest classes and is not without the head, −1 where
@@ -255,7 +287,10 @@ def feature_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Change of the class row (1 − cosine)", units="1 − cosine", applies=_has_class_token
+    long_name="Change of the class row (1 − cosine)",
+    units="1 − cosine",
+    applies=_has_class_token,
+    scope="local",
 )
 def class_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
     """1 − cos(c, c′), with c and c′ the class token's row of the layer's output with and without
@@ -265,7 +300,10 @@ def class_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Change of the class row (relative L2)", units="‖a − b‖/‖a‖", applies=_has_class_token
+    long_name="Change of the class row (relative L2)",
+    units="‖a − b‖/‖a‖",
+    applies=_has_class_token,
+    scope="local",
 )
 def class_l2(outputs: Outputs) -> Float[Tensor, "head image"]:
     """‖c − c′‖ / ‖c‖, with c and c′ the class token's row of the layer's output with and without
@@ -275,7 +313,10 @@ def class_l2(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Change of the patch rows (1 − cosine)", units="1 − cosine", applies=_has_patches
+    long_name="Change of the patch rows (1 − cosine)",
+    units="1 − cosine",
+    applies=_has_patches,
+    scope="local",
 )
 def patch_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
     """1 − cos(x, x′), with x and x′ a patch's row of the layer's output with and without the head;
@@ -286,7 +327,10 @@ def patch_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Change of the patch rows (relative L2)", units="‖a − b‖/‖a‖", applies=_has_patches
+    long_name="Change of the patch rows (relative L2)",
+    units="‖a − b‖/‖a‖",
+    applies=_has_patches,
+    scope="local",
 )
 def patch_l2(outputs: Outputs) -> Float[Tensor, "head image"]:
     """‖x − x′‖ / ‖x‖, with x and x′ a patch's row of the layer's output with and without the head;
@@ -297,7 +341,10 @@ def patch_l2(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Change of all rows (1 − cosine)", units="1 − cosine", applies=_has_patches
+    long_name="Change of all rows (1 − cosine)",
+    units="1 − cosine",
+    applies=_has_patches,
+    scope="local",
 )
 def all_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
     """1 − cos(x, x′), with x and x′ a token's row of the layer's output with and without the head;
@@ -307,7 +354,10 @@ def all_cosine(outputs: Outputs) -> Float[Tensor, "head image"]:
 
 
 @importance_metric(
-    long_name="Change of all rows (relative L2)", units="‖a − b‖/‖a‖", applies=_has_patches
+    long_name="Change of all rows (relative L2)",
+    units="‖a − b‖/‖a‖",
+    applies=_has_patches,
+    scope="local",
 )
 def all_l2(outputs: Outputs) -> Float[Tensor, "head image"]:
     """‖x − x′‖ / ‖x‖, with x and x′ a token's row of the layer's output with and without the head;

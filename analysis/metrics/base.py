@@ -18,7 +18,7 @@ class AttentionMetric:
 
     name: str
     dims: tuple[str, ...]
-    """Dimensions beyond image, layer and head, such as `("hop",)`."""
+    """Dimensions beyond image, layer and head, by their names in `dims`, such as `("hop",)`."""
     long_name: str
     units: str
     description: str

@@ -1,7 +1,9 @@
 """The part of an attention that lies between patches, window by window."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +12,21 @@ from torch import Tensor
 
 from ...models.capture import LayerAttention
 from ...models.layout import AttentionLayout, TokenLayout
+
+T = TypeVar("T")
+
+
+def once_per_layer(function: Callable[[LayerAttention], T]) -> Callable[[LayerAttention], T]:
+    """What several metrics of a layer need is computed once, and forgotten with the layer's maps.
+
+    Whoever takes the result must not edit it.
+    """
+
+    @wraps(function)
+    def kept(layer: LayerAttention) -> T:
+        return layer.once(kept, lambda: function(layer))
+
+    return kept
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,9 @@ class PatchPairs:
     """Chebyshev distance in patches of the coarser grid; 0 where one is no patch."""
     query: Bool[Tensor, "window query"]
     """Whether the query is a patch."""
+    offset: Int[Tensor, "2 window query key"]
+    """Rows and columns from the query to the key, in patches of the coarser grid; 0 where one is no
+    patch. Of patches on no grid they say nothing (`AttentionLayout.coarse_reach` is then 0)."""
 
 
 @lru_cache(maxsize=32)
@@ -38,17 +58,22 @@ def patch_pairs(layout: AttentionLayout, device: torch.device, dtype: torch.dtyp
         offset = places[0][:, :, None] - places[1][:, None]
         distance = np.where(both, np.sqrt((offset**2).sum(-1)), 0.0)
         cells = [of[at] for of, at in zip(layout.coarse_cells, (of_query, of_key), strict=True)]
-        hop = np.where(both, np.abs(cells[0][:, :, None] - cells[1][:, None]).max(-1), 0)
+        apart = np.moveaxis(cells[1][:, None] - cells[0][:, :, None], -1, 0)
+        apart = np.where(both, apart, 0)
+        hop = np.abs(apart).max(0)
     else:
         distance, hop = np.zeros(both.shape), np.zeros(both.shape, int)
+        apart = np.zeros((2, *both.shape), int)
     return PatchPairs(
         torch.from_numpy(both).to(device),
         torch.from_numpy(distance).to(device, dtype),
         torch.from_numpy(hop).to(device),
         torch.from_numpy(query).to(device),
+        torch.from_numpy(apart.astype(np.int32)).to(device),
     )
 
 
+@once_per_layer
 def patch_weights(
     layer: LayerAttention,
 ) -> tuple[Float[Tensor, "image window head query key"], PatchPairs]:

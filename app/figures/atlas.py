@@ -25,7 +25,8 @@ class HeadMetric:
     signed: bool
     """Whether its sign means something: 0 is then the middle of the colour scale."""
     values: Float[np.ndarray, "image layer head"]
-    """NaN where there is no such head, or the image is not done."""
+    """NaN where there is no such head, or the image is not done; a number of all images together
+    stands as that of one."""
     mass: Float[np.ndarray, "image layer head"] | None = None
     """Share of the attention that the number rests on, where that is less than all."""
 
@@ -60,8 +61,7 @@ def head_metrics(
                 unit=str(variable.attrs.get("units", "")),
                 description=description,
                 group=_group(variable),
-                # What is never negative does not say what positive means.
-                signed="positive" in description.lower() or bool((values < 0).any()),
+                signed=_signed(variable, values),
                 values=values,
                 mass=None if share is None or not in_px else _patch_mass(share),
             )
@@ -74,15 +74,34 @@ GROUPS = ("Model's output changes", "Layer's output changes", "Attention")
 
 
 def _group(variable: xr.DataArray) -> str:
-    """Importance is measured by an ablation; local importance is about rows of a layer."""
+    """Importance is measured by an ablation, of the model's output or of the layer's."""
     if "ablation" not in variable.coords:
         return GROUPS[2]
+    if "scope" in variable.attrs:
+        return GROUPS[1 if variable.attrs["scope"] == "local" else 0]
+    # Studies of format 2 do not say it: local importance is about rows of a layer.
     words = str(variable.attrs.get("long_name", "")).lower().split()
     return GROUPS[1 if {"row", "rows"} & set(words) else 0]
 
 
+def _signed(variable: xr.DataArray, values: Float[np.ndarray, "image layer head"]) -> bool:
+    if "signed" in variable.attrs:
+        return bool(variable.attrs["signed"])
+    # Format 2: what is never negative does not say what positive means.
+    description = str(variable.attrs.get("description", ""))
+    return "positive" in description.lower() or bool((values < 0).any())
+
+
 def _values(variable: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
+    if "image" not in variable.dims:  # a number of all images together
+        variable = variable.expand_dims("image")
     return variable.transpose("image", "layer", "head").values.astype(float)
+
+
+def _of_image(
+    values: Float[np.ndarray, "image layer head"], image: int
+) -> Float[np.ndarray, "layer head"]:
+    return values[image if len(values) > 1 else 0]
 
 
 def _patch_mass(share: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
@@ -102,12 +121,12 @@ def payload(metrics: tuple[HeadMetric, ...], image: int, n_heads: tuple[int, ...
             "description": metric.description,
             "group": metric.group,
             "signed": metric.signed,
-            "image": plain(metric.values[image], n_heads),
+            "image": plain(_of_image(metric.values, image), n_heads),
             "mean": plain(metric.mean, n_heads),
             "mass": None
             if metric.mass is None
             else {
-                "image": plain(metric.mass[image], n_heads),
+                "image": plain(_of_image(metric.mass, image), n_heads),
                 "mean": plain(mean_over_images(metric.mass), n_heads),
             },
         }

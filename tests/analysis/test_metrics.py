@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import headscope as hs
-from headscope.analysis.metrics import attention_metrics
+from headscope.analysis.metrics import attention_metrics, dimension_named
 from headscope.models.capture import watch
 
 GRID, PATCH_PX, SINK = 4, 8, (1, 1)
@@ -143,14 +143,13 @@ def test_every_metric_keeps_its_contract(small, name):
     metric = attention_metrics()[name]
     assert metric.units
     assert len(metric.description) > 40, "its docstring says how to read it"
-    layout = small.layout
-    sizes = {"hop": layout.n_hops, "query_kind": 2, "key_kind": 2}
+    sizes = [dimension_named(dim).size(small.common) for dim in metric.dims]
     batch = torch.randn(2, 3, *small.preprocessing.size, generator=torch.Generator().manual_seed(0))
 
     def check(layer):
         before = layer.weights.clone()
         values = metric.compute(layer)
-        assert values.shape == (2, 3, *[sizes[dim] for dim in metric.dims])
+        assert values.shape == (2, 3, *sizes)
         assert torch.isfinite(values).all()
         assert torch.equal(layer.weights, before), "a metric does not edit its input"
 
