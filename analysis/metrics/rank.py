@@ -1,17 +1,24 @@
 """How many different rows a head's map really has."""
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...models.capture import LayerAttention
 from ...models.layers import dense_maps, to_windows
+from ...models.layout import PADDING
 from .base import attention_metric
 from .patches import maps_of, once_per_layer
 from .queries import tokens_of
 
+CHECKS = 3, 5, 8, 12, 16, 20
+"""Steps of Lanczos after which it is looked whether they are enough: as a rule three are, attention
+has one large singular value."""
 STEPS = 24
-"""Of Lanczos at most: attention has one large singular value, and few steps find it."""
+"""Steps at most."""
 CLOSE = 1e-4
 """Bound of the relative error of σ₁² at which it stops; the error itself is about its square."""
 
@@ -36,8 +43,7 @@ def effective_rank(layer: LayerAttention) -> Float[Tensor, "image head"]:
     takes all singular values, about as long as a forward pass: ask for it by name.
     """
     weights = _between_tokens(layer)
-    keys = layer.layout.key_tokens
-    if len(set(keys.reshape(-1).tolist())) < keys.size:  # windows share keys: not side by side
+    if _share_keys(layer):
         weights = dense_maps(weights, layer.layout)[:, None]
     values = torch.linalg.svdvals(weights).transpose(1, 2).flatten(2)
     share = values / values.sum(-1, keepdim=True)
@@ -57,28 +63,64 @@ def _between_tokens(layer: LayerAttention) -> Float[Tensor, "image window head q
 def _largest_squared(
     layer: LayerAttention, weights: Float[Tensor, "image window head query key"]
 ) -> Float[Tensor, "image head"]:
-    """σ₁² of each map: Lanczos on AᵀA, from Aᵀ1, which a map of no negative weight cannot miss."""
+    """σ₁² of each map: that of the window that has the largest, unless windows share keys."""
+    if not _share_keys(layer):
+
+        def applied(of_key: Float[Tensor, "image window head key"]) -> Tensor:
+            return (weights * of_key[..., None, :]).sum(-1)
+
+        def transposed(of_query: Float[Tensor, "image window head query"]) -> Tensor:
+            return (of_query[..., None, :] @ weights)[..., 0, :]
+
+        ones = weights.new_ones(weights.shape[:-1])
+        return _lanczos(lambda vector: transposed(applied(vector)), transposed(ones)).amax(1)
+
+    tokens = layer.layout.key_tokens
+    index = torch.from_numpy(tokens.reshape(-1)).to(weights.device)
+
+    def squared(of_key: Float[Tensor, "image head key"]) -> Float[Tensor, "image head key"]:
+        of_window = to_windows(of_key[..., None], tokens)[..., 0]
+        return gathered((weights * of_window[..., None, :]).sum(-1))
+
+    def gathered(of_query: Float[Tensor, "image window head query"]) -> Tensor:
+        flat = (of_query[..., None, :] @ weights)[..., 0, :].transpose(1, 2).flatten(2)
+        return flat.new_zeros(*flat.shape[:2], layer.keys.n_tokens).index_add_(2, index, flat)
+
+    return _lanczos(squared, gathered(weights.new_ones(weights.shape[:-1])))
+
+
+def _share_keys(layer: LayerAttention) -> bool:
+    """Whether a key belongs to several windows: then their maps do not stand side by side."""
+    keys = layer.layout.key_tokens
+    keys = keys[keys < layer.keys.n_tokens - (PADDING in layer.keys.kinds)]
+    return len(np.unique(keys)) < len(keys)
+
+
+def _lanczos(
+    squared: Callable[[Tensor], Tensor], start: Float[Tensor, "*lead key"]
+) -> Float[Tensor, "*lead"]:
+    """The largest eigenvalue of AᵀA, from Aᵀ1, which a map of no negative weight cannot miss."""
     basis: list[Tensor] = []
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []
-    vector = _normed(_transposed(layer, weights, weights.new_ones(weights.shape[:-1])))[0]
-    largest = vector.new_zeros(vector.shape[:2])
-    for step in range(min(STEPS, layer.keys.n_tokens)):
+    vector = _normed(start)[0]
+    n_steps = min(STEPS, start.shape[-1])
+    for step in range(1, n_steps + 1):
         basis.append(vector)
-        image = _transposed(layer, weights, _applied(layer, weights, vector))
+        image = squared(vector)
         diagonal.append((image * vector).sum(-1))
         # Against all, and twice: rounding brings old directions back.
         known = torch.stack(basis, dim=-2)
         for _ in range(2):
             image = image - ((image[..., None, :] * known).sum(-1)[..., None] * known).sum(-2)
         vector, length = _normed(image)
-        values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, beside))
-        largest = values[..., -1]
+        if step in CHECKS or step == n_steps:
+            values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, beside))
+            bound = length * vectors[..., -1, -1].abs()
+            if step == n_steps or bool((bound <= CLOSE * values[..., -1]).all()):
+                return values[..., -1]
         beside.append(length)
-        bound = length * vectors[..., -1, -1].abs()
-        if step and bool((bound <= CLOSE * largest).all()):
-            break
-    return largest
+    raise AssertionError("the last step returns")
 
 
 def _tridiagonal(diagonal: list[Tensor], beside: list[Tensor]) -> Float[Tensor, "*lead n n"]:
@@ -89,28 +131,9 @@ def _tridiagonal(diagonal: list[Tensor], beside: list[Tensor]) -> Float[Tensor, 
     return matrix
 
 
-def _normed(vector: Tensor) -> tuple[Tensor, Tensor]:
+def _normed(vector: Float[Tensor, "*lead key"]) -> tuple[Tensor, Tensor]:
     """At length 1, and the length; 0 where nothing is left, so that later steps add nothing."""
     length = vector.norm(dim=-1)
     left = length > 10 * torch.finfo(vector.dtype).eps
     length = torch.where(left, length, 0)
     return torch.where(left[..., None], vector / length[..., None], 0), length
-
-
-def _applied(
-    layer: LayerAttention, weights: Tensor, of_key: Float[Tensor, "image head key"]
-) -> Float[Tensor, "image window head query"]:
-    of_window = to_windows(of_key[..., None], layer.layout.key_tokens)[..., 0]
-    return (weights * of_window[..., None, :]).sum(-1)
-
-
-def _transposed(
-    layer: LayerAttention, weights: Tensor, of_query: Float[Tensor, "image window head query"]
-) -> Float[Tensor, "image head key"]:
-    of_window = (of_query[..., None, :] @ weights)[..., 0, :]
-    tokens = layer.layout.key_tokens
-    if len(tokens) == 1 and layer.layout.is_dense:
-        return of_window[:, 0]
-    flat = of_window.transpose(1, 2).flatten(2)
-    index = torch.from_numpy(tokens.reshape(-1)).to(flat.device)
-    return flat.new_zeros(*flat.shape[:2], layer.keys.n_tokens).index_add_(2, index, flat)
