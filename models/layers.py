@@ -229,19 +229,14 @@ class LayerAttention:
         return self._per_layout(self._fold(lambda call: call.weights), dense_maps)
 
     @property
-    def mixed_window_weights(self) -> Float[Tensor, "image window head query key"]:
-        """`mixed_weights` window by window."""
+    def window_mixed_weights(self) -> Float[Tensor, "image window head query key"]:
+        """What meets the values, window by window: `window_weights`, or what talking heads made."""
         return self._fold(lambda call: call.weights) if self.of.mixed else self.window_weights
 
     @property
-    def value_norms(self) -> Float[Tensor, "image window head key"] | None:
-        """‖v W_O‖ of each key: how long what it would write is, window by window.
-
-        None where the head outputs go through no linear map (`Layer.projection`).
-        """
-        if self.of.projection is None:
-            return None
-        return self.of.projection.norms(self._fold(lambda call: call.value))
+    def window_value(self) -> Float[Tensor, "image window head key channel"]:
+        """Values as the model has them, window by window."""
+        return self._fold(lambda call: call.value)
 
     @cached_property
     def value(self) -> Float[Tensor, "image head key channel"]:

@@ -45,7 +45,15 @@ def _over_sorted(layer: LayerAttention) -> Float[Tensor, "image window head quer
     few = counts.unique()
     factors = torch.stack([_factors(int(n), n_keys) for n in few]).to(ordered)
     if len(few) == 1:
-        return torch.stack([(ordered * column).sum(-1) for column in factors[0]], dim=-1)
+        # The top shares are about a few keys only.
+        first = [int(column.nonzero()[0]) for column in factors[0]]
+        return torch.stack(
+            [
+                (ordered[..., start:] * column[start:]).sum(-1)
+                for start, column in zip(first, factors[0], strict=True)
+            ],
+            dim=-1,
+        )
     # Masks leave some queries more keys than others.
     of_count = factors[torch.searchsorted(few, counts)]
     return torch.einsum("iwhqk,iwqck->iwhqc", ordered, of_count)

@@ -74,20 +74,20 @@ def patch_pairs(layout: AttentionLayout, device: torch.device, dtype: torch.dtyp
 
 
 @once_per_layer
-def maps_of(layer: LayerAttention) -> Float[Tensor, "image window head query key"]:
-    """Attention window by window, at least in float32: half precision is too coarse for sums."""
-    weights = layer.window_weights
-    return weights.to(torch.promote_types(weights.dtype, torch.float32))
-
-
-@once_per_layer
 def patch_weights(
     layer: LayerAttention,
 ) -> tuple[Float[Tensor, "image window head query key"], PatchPairs]:
     """Attention of patches on patches (0 elsewhere), and what is known of the pairs."""
-    weights = maps_of(layer)
+    weights = layer.window_weights
     pairs = patch_pairs(layer.layout, weights.device, weights.dtype)
     return weights * pairs.both[:, None], pairs
+
+
+@once_per_layer
+def maps_of(layer: LayerAttention) -> Float[Tensor, "image window head query key"]:
+    """Attention window by window, at least in float32: half precision is too coarse for sums."""
+    weights = layer.window_weights
+    return weights.to(torch.promote_types(weights.dtype, torch.float32))
 
 
 def tokens_of_kind(

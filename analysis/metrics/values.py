@@ -80,7 +80,7 @@ def value_norm_ratio(layer: LayerAttention) -> Float[Tensor, "image head"]:
     head has no linear map of its own to the output. After Kobayashi et al. (2020), section 4, where
     attention and the length of values run against each other.
     """
-    norms, weights = _norms(layer), layer.mixed_window_weights
+    norms, weights = _norms(layer), layer.window_mixed_weights
     if norms is None:
         return _undefined(layer)
     taken = (weights.to(norms.dtype).abs() * norms[..., None, :]).sum(-1)
@@ -89,7 +89,9 @@ def value_norm_ratio(layer: LayerAttention) -> Float[Tensor, "image head"]:
 
 @once_per_layer
 def _norms(layer: LayerAttention) -> Float[Tensor, "image window head key"] | None:
-    return layer.value_norms
+    """‖v W_O‖ of each key: how long what it writes is."""
+    projection = layer.of.projection
+    return None if projection is None else projection.norms(layer.window_value)
 
 
 @once_per_layer
@@ -98,7 +100,7 @@ def _weights(layer: LayerAttention) -> Float[Tensor, "image window head query ke
     norms = _norms(layer)
     if norms is None:
         return None
-    raw = layer.mixed_window_weights if layer.of.mixed else maps_of(layer)
+    raw = layer.window_mixed_weights if layer.of.mixed else maps_of(layer)
     written = raw.to(norms.dtype).abs() * norms[..., None, :]
     total = written.sum(-1, keepdim=True)
     return written.div_(torch.where(total > 0, total, 1))
