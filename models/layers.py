@@ -13,6 +13,9 @@ from torch import Tensor
 from .geometry import Axes, Rows
 from .interception import AttentionCall, Site
 from .layout import AttentionLayout, TokenLayout
+from .projection import Projection
+
+T = TypeVar("T")
 
 T = TypeVar("T")
 
@@ -70,6 +73,8 @@ class Layer:
     """Which keys a query meets depends on the image; `layout` is that of an example."""
     n_calls: int = 1
     """Calls of the module in each of its runs: other layers may have some of them."""
+    projection: Projection | None = None
+    """The linear map that takes the head outputs; None where something is done to them first."""
 
     @property
     def module(self) -> str:
@@ -82,7 +87,9 @@ class Layer:
 
     def part(self, site: Site) -> "Layer":
         """What one of its calls computes, as a layer by itself."""
-        return replace(self, sites=(site,), first_head=self.heads_of(site).start)
+        heads = self.heads_of(site)
+        projection = None if self.projection is None else self.projection.part(heads)
+        return replace(self, sites=(site,), first_head=heads.start, projection=projection)
 
     def heads_of(self, site: Site) -> slice:
         """The heads that one of its calls computes."""
@@ -222,6 +229,16 @@ class LayerAttention:
     def mixed_weights(self) -> Float[Tensor, "image head query key"]:
         """What meets the values: `weights`, or what talking heads made of them."""
         return self._per_layout(self._fold(lambda call: call.weights), dense_maps)
+
+    @property
+    def window_mixed_weights(self) -> Float[Tensor, "image window head query key"]:
+        """What meets the values, window by window: `window_weights`, or what talking heads made."""
+        return self._fold(lambda call: call.weights) if self.of.mixed else self.window_weights
+
+    @property
+    def window_value(self) -> Float[Tensor, "image window head key channel"]:
+        """Values as the model has them, window by window."""
+        return self._fold(lambda call: call.value)
 
     @cached_property
     def value(self) -> Float[Tensor, "image head key channel"]:

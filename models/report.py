@@ -14,6 +14,7 @@ from .grouping import GIVEN, Group, given_rows, group_calls
 from .interception import AttentionCall, Site, intercept
 from .layers import Common, Layer
 from .layout import PATCH, TokenLayout
+from .projection import AtMap, LinearMaps, Projection
 from .readout import Readout
 from .runs import attention_modules, block_of, parity_of, record_runs, tensors_of
 from .tracing import Choices, Trace, trace
@@ -167,11 +168,14 @@ def read(
         errors = _row_error(call.weights), _unmixed_error(call), _row_limit(call.weights)
         shape = tuple(call.weights.shape)
         calls[call.site] = _Seen(*errors, call.value.shape[-1], shape, again)
+        given[call.site] = maps.now(call.output)
 
+    maps, given = LinearMaps(), dict[Site, AtMap]()
     with (
         torch.inference_mode(),
         choices.record(),
         record_runs(model) as runs,
+        maps.record(),
         intercept(model, on_call),
     ):
         readout(model(example))
@@ -220,6 +224,7 @@ def read(
                 block=blocks[name],
                 routed=bool(choices.made),
                 output=next(iter(tensors_of(runs[blocks[name]][0][-1])), None),
+                projection=maps.taking(group.geometry, [given[site] for site in group.sites]),
             )
             if not parity <= limit:
                 raise UnplacedError(
@@ -329,6 +334,7 @@ def _layer(
     block: str,
     routed: bool,
     output: Tensor | None,
+    projection: Projection | None,
 ) -> Layer:
     """One layer of the calls of one run; `output` is what its block gave.
 
@@ -368,4 +374,5 @@ def _layer(
         mixed=mixed,
         routed=routed,
         n_calls=group.n_calls,
+        projection=projection,
     )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...models.capture import LayerAttention
 from .base import attention_metric
-from .patches import patch_weights
+from .displacements import by_displacement, displacements_of
 
 
 @attention_metric(long_name="Mean attention distance", units="px")
@@ -15,6 +15,5 @@ def distance(layer: LayerAttention) -> Float[Tensor, "image head"]:
     share that patches give to patches, so read it beside that share; undefined where that is 0.
     After Dosovitskiy et al. (2021), appendix D.7, who have no prefix tokens to leave out.
     """
-    weights, pairs = patch_weights(layer)
-    between = (1, 3, 4)
-    return (weights * pairs.distance[:, None]).sum(between) / weights.sum(between)
+    mass = by_displacement(layer)
+    return (mass * displacements_of(layer).px.norm(dim=-1)).sum(-1) / mass.sum(-1)

@@ -1,12 +1,11 @@
 """How widely a head spreads its attention."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...models.capture import LayerAttention
 from .base import attention_metric
-from .patches import patch_pairs
+from .queries import mean_over_queries, n_reachable, row_entropies
 
 
 @attention_metric(long_name="Entropy of attention", units="nats")
@@ -15,9 +14,26 @@ def entropy(layer: LayerAttention) -> Float[Tensor, "image head"]:
     token only, ln(number of keys) when it looks at all alike. Over all queries where none is a
     patch (class attention).
     """
-    weights = layer.window_weights
-    queries = patch_pairs(layer.layout, weights.device, weights.dtype).query
-    if not layer.queries.n_patches:
-        queries = torch.ones_like(queries)
-    of_query = torch.special.entr(weights).sum(-1) * queries[:, None]
-    return of_query.sum((1, 3)) / queries.sum()
+    return mean_over_queries(layer, row_entropies(layer))
+
+
+@attention_metric(long_name="Effective number of keys", units="keys")
+def effective_keys(layer: LayerAttention) -> Float[Tensor, "image head"]:
+    """exp(−Σⱼ Aᵢⱼ ln Aᵢⱼ) over all keys j, mean over patch queries i (over all queries where none
+    is a patch): among how many keys a query spreads its attention, if it gave each the same. 1: one
+    token only; the number of keys: all alike. The perplexity of the weights, or Hill's number of
+    order 1 (1973): unlike 1/Σⱼ Aᵢⱼ² (order 2) it still counts the many keys that get little.
+    """
+    return mean_over_queries(layer, row_entropies(layer).exp())
+
+
+@attention_metric(long_name="Entropy beside its largest value", units="share")
+def entropy_share(layer: LayerAttention) -> Float[Tensor, "image head"]:
+    """−Σⱼ Aᵢⱼ ln Aᵢⱼ / ln nᵢ, with nᵢ the number of keys that query i may attend to (those of its
+    window that no mask forbids), mean over patch queries i (over all queries where none is a
+    patch). 0: one token only; 1: all alike, however many there are, so that layers with windows or
+    pooled keys can be compared with others. Pielou's evenness (1966). Undefined where a query has
+    one key only.
+    """
+    largest = n_reachable(layer).to(row_entropies(layer).dtype).log()
+    return mean_over_queries(layer, row_entropies(layer) / largest[:, :, None])

@@ -6,14 +6,15 @@ from torch import Tensor
 
 from ...models.capture import LayerAttention
 from .base import attention_metric
-from .patches import patch_weights
+from .displacements import by_displacement, displacements_of
+from .patches import maps_of
 
 
 @attention_metric(long_name="Attention by hop", units="share", dims=("hop",))
 def hop_share(layer: LayerAttention) -> Float[Tensor, "image head hop"]:
     """Attention that a patch gives to all patches k hops away (k is the Chebyshev distance on the
     grid, 0 the patch itself), mean over patches. With the shares of the prefix tokens the hops sum
-    to 1.
+    to 1. Where queries and keys lie on different grids, hops are counted on the coarser one.
     """
     return _sum_by_hop(layer) / layer.queries.n_patches
 
@@ -22,15 +23,14 @@ def hop_share(layer: LayerAttention) -> Float[Tensor, "image head hop"]:
 def hop_mean(layer: LayerAttention) -> Float[Tensor, "image head hop"]:
     """Attention that a patch gives to one patch k hops away, mean over all such pairs: unlike the
     sum per hop it does not grow with the number of neighbours, and patches at the border, which
-    have fewer, count as they are.
+    have fewer, count as they are. Pairs that no window holds count, with an attention of 0.
     """
     pairs = torch.zeros(layer.of.common.n_hops)
     pairs[: layer.layout.n_hops] = torch.from_numpy(layer.layout.pairs_by_hop)
-    return _sum_by_hop(layer) / pairs.to(layer.window_weights)
+    return _sum_by_hop(layer) / pairs.to(maps_of(layer))
 
 
 def _sum_by_hop(layer: LayerAttention) -> Float[Tensor, "image head hop"]:
-    weights, pairs = patch_weights(layer)
-    by_head = weights.transpose(1, 2).flatten(2)
-    total = by_head.new_zeros(*by_head.shape[:2], layer.of.common.n_hops)
-    return total.index_add_(-1, pairs.hop.flatten(), by_head)
+    mass = by_displacement(layer)
+    total = mass.new_zeros(*mass.shape[:2], layer.of.common.n_hops)
+    return total.index_add_(-1, displacements_of(layer).hops, mass)

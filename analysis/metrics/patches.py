@@ -49,8 +49,8 @@ class PatchPairs:
 @lru_cache(maxsize=32)
 def patch_pairs(layout: AttentionLayout, device: torch.device, dtype: torch.dtype) -> PatchPairs:
     """The pairs of a layout, where the maps are and as precise."""
-    query, of_query = _patches(layout.queries, layout.query_tokens)
-    key, of_key = _patches(layout.keys, layout.key_tokens)
+    query, of_query = patches_of(layout.queries, layout.query_tokens)
+    key, of_key = patches_of(layout.keys, layout.key_tokens)
     both = query[:, :, None] & key[:, None, :]
     if layout.queries.n_patches and layout.keys.n_patches:
         # Window by window: between all patches there are far more pairs than ever meet.
@@ -83,6 +83,13 @@ def patch_weights(
     return weights * pairs.both[:, None], pairs
 
 
+@once_per_layer
+def maps_of(layer: LayerAttention) -> Float[Tensor, "image window head query key"]:
+    """Attention window by window, at least in float32: half precision is too coarse for sums."""
+    weights = layer.window_weights
+    return weights.to(torch.promote_types(weights.dtype, torch.float32))
+
+
 def tokens_of_kind(
     layout: TokenLayout, tokens: Int[np.ndarray, "window token"], kind: str, device: torch.device
 ) -> Bool[Tensor, "window token"]:
@@ -91,7 +98,7 @@ def tokens_of_kind(
     return torch.from_numpy(of_kind[tokens]).to(device)
 
 
-def _patches(layout: TokenLayout, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def patches_of(layout: TokenLayout, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which of the tokens in windows are patches, and which patch (0 for the others)."""
     patch = np.append(np.where(layout.is_patch, np.cumsum(layout.is_patch) - 1, -1), -1)[tokens]
     return patch >= 0, np.maximum(patch, 0)
