@@ -202,6 +202,16 @@ class LayerAttention:
         """What meets the values: `weights`, or what talking heads made of them."""
         return self._per_layout(self._fold(lambda call: call.weights), dense_maps)
 
+    @property
+    def window_mixed_weights(self) -> Float[Tensor, "image window head query key"]:
+        """What meets the values, window by window: `window_weights`, or what talking heads made."""
+        return self._fold(lambda call: call.weights) if self.of.mixed else self.window_weights
+
+    @property
+    def window_value(self) -> Float[Tensor, "image window head key channel"]:
+        """Values as the model has them, window by window."""
+        return self._fold(lambda call: call.value)
+
     @cached_property
     def value(self) -> Float[Tensor, "image head key channel"]:
         return self._per_layout(
@@ -216,6 +226,17 @@ class LayerAttention:
             self._fold(lambda call: call.output),
             lambda folded, layout: to_tokens(folded, layout.query_tokens, layout.queries.n_tokens),
         )
+
+    def with_window_weights(
+        self, weights: Float[Tensor, "image window head query key"]
+    ) -> "LayerAttention":
+        """The same layer with other maps, for whatever reads maps; the rest stays as it is."""
+        calls = []
+        for call in self._calls:
+            # Maps before and after talking heads alike: whoever changed them did so once.
+            maps = self.of.axes.unfold(weights[:, :, self.of.heads_of(call.site)])
+            calls.append(call.with_maps(maps))
+        return LayerAttention(self.of, calls, self._layouts)
 
     def _fold(self, part: Callable[[AttentionCall], Tensor | None]) -> Tensor:
         folded = [self.of.axes.fold(cast(Tensor, part(call))) for call in self._calls]
