@@ -90,6 +90,12 @@ class HeadSink:
     mechanism: str
     image_centric: bool
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same token in at least half of the images: a sink by its place, where
+        others move with what is in the image."""
+        return self.constancy >= 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class SinkReport:
@@ -159,8 +165,12 @@ class SinkReport:
         ]
         lines += [
             f"  layer {sink.layer} head {sink.head}: {sink.token.label}, score {sink.score:.2f}, "
-            f"concentration {sink.concentration:.1f}, {sink.mechanism}, the same token in "
-            f"{sink.constancy:.0%}"
+            f"concentration {sink.concentration:.1f}, {sink.mechanism}, "
+            + (
+                f"the same token in {sink.constancy:.0%} of images"
+                if sink.is_fixed
+                else f"moves with the image (that token in {sink.constancy:.0%})"
+            )
             for sink in heads
         ]
         lines.append(f"{len(self.massive)} massive activations")
