@@ -93,7 +93,7 @@ def find_sinks(
     mechanisms = mechanism(
         of_heads["value_ratio"], of_heads["value_limit"], of_heads["rank_one"], rank
     )
-    over_all = over_images(checkpoint, of_heads, mechanisms)
+    over_all = over_images(checkpoint, of_heads, of_layers, mechanisms)
     with np.errstate(invalid="ignore"):
         centric = (of_heads["image_share"].mean(0) >= image_share) & (
             of_heads["non_sink_share"].mean(0) >= non_sink_share

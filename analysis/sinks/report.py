@@ -87,6 +87,9 @@ class HeadSink:
     """Of the images, in how many the sink is that token."""
     agreement: float
     """Mean cosine between what keys get in one image and in another."""
+    longest: float
+    """Of the images, in how many the sink is the token of the largest norm before the layer: a
+    sink that hidden states show. NaN where that is not known."""
     mechanism: str
     image_centric: bool
 
@@ -139,6 +142,7 @@ class SinkReport:
                     float(at["sink_share"]),
                     float(at["sink_constancy"]),
                     float(at["sink_agreement"]),
+                    float(at["sink_longest"]),
                     str(at["mechanism"].item()),
                     bool(at["image_centric"]),
                 )
@@ -235,7 +239,10 @@ HIDDEN = {
 
 
 def over_images(
-    checkpoint: Checkpoint, data: Mapping[str, np.ndarray], mechanisms: np.ndarray
+    checkpoint: Checkpoint,
+    data: Mapping[str, np.ndarray],
+    of_layers: Mapping[str, np.ndarray],
+    mechanisms: np.ndarray,
 ) -> dict[str, tuple[np.ndarray, str, str, str]]:
     """Numbers `layer head` from those of every image: values, long name, units, description."""
     tokens = data["sink_token"]
@@ -246,6 +253,12 @@ def over_images(
         found, counts = np.unique(tokens[:, layer, head], return_counts=True)
         modal[layer, head] = found[counts.argmax()]
         constancy[layer, head] = counts.max() / len(tokens)
+    longest = np.full(there.shape, np.nan)
+    for layer in range(1, checkpoint.n_layers):
+        before, own = checkpoint.layers[layer - 1].rows, checkpoint.layers[layer].layout.keys
+        if before is not None and before.layout == own:
+            same = tokens[:, layer] == of_layers["token_norm_token"][:, layer - 1, None]
+            longest[layer] = np.where(there[layer], same.mean(0), np.nan)
     share = np.where(there, (data["n_sinks"] > 0).mean(0), np.nan)
     heads = np.where(there, mechanism_of_heads(mechanisms), "")
     return {
@@ -257,6 +270,12 @@ def over_images(
             "Constancy of the sink",
             "share",
             "Share of the images whose most attended token is the most frequent one.",
+        ),
+        "sink_longest": (
+            longest,
+            "The sink is the longest token",
+            "share",
+            "Share of the images whose most attended token has the largest norm before the layer.",
         ),
     }
 

@@ -66,7 +66,7 @@ def test_a_planted_sink_is_found_in_its_head_with_its_token(of_maps, known_crops
 def test_a_sink_that_moves_with_the_image_is_told_from_a_fixed_one(demo):
     from headscope.models.demo.scenes import scene
 
-    crops = np.stack([scene(10**6 + i).image for i in range(8)])
+    crops = np.stack([scene(i).image for i in range(8)])
     report = find_sinks(demo, demo.prepare(crops))
     moving = [sink for sink in report.heads if not sink.is_fixed]
     fixed = [sink for sink in report.heads if sink.is_fixed]
@@ -256,3 +256,25 @@ def test_hooks_are_gone_also_when_a_layer_raises(of_maps, known_crops):
     assert hooks() == before
     with pytest.raises(hs.HeadscopeError, match="no image"):
         find_sinks(checkpoint, [])
+
+
+def test_a_sink_and_a_massive_activation_of_one_token_are_joined(of_maps, known_crops):
+    """The known ViT in float64: every number has its closed form."""
+    checkpoint = of_maps([planted(), UNIFORM])
+    channel = N_TOKENS + 5  # of those that nothing reads
+    with torch.no_grad():
+        checkpoint.model.pos_embed[0, SINK, channel] = 1e4
+    report = find_sinks(checkpoint, checkpoint.prepare(known_crops))
+    assert {(one.layer, one.token.index, one.dimension) for one in report.massive} == {
+        (layer, SINK, channel) for layer in range(2)
+    }
+    content = known_crops.reshape(3, 4, 8, 4, 8, 3).mean((2, 4, 5)).reshape(3, 16) / 255
+    # What is written: a 1 for each token's place, each patch's content, and the planted one.
+    written = np.sort([[*np.ones(N_TOKENS), *patches, 1e4] for patches in content], axis=1)
+    median = written[:, (written.shape[1] - 1) // 2]  # as torch has it, the lower of two
+    first = report.massive[0]
+    np.testing.assert_allclose(first.value, 1e4, rtol=1e-12)
+    np.testing.assert_allclose(first.ratio, (1e4 / median).mean(), rtol=1e-6)  # pixels in float32
+    (of_layer,) = [sink for sink in report.heads if sink.layer == 1]
+    assert (of_layer.head, of_layer.token.index, of_layer.longest) == (0, SINK, 1)
+    assert np.isnan([sink.longest for sink in report.heads if sink.layer == 0]).all()

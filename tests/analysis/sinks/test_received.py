@@ -7,6 +7,7 @@ import torch
 import headscope as hs
 from headscope.analysis.metrics import attention_metrics
 from headscope.analysis.metrics.sinks import received
+from headscope.analysis.sinks.image import image_sinks
 from headscope.models.capture import capture
 from headscope.models.sinks import LEAST_LIFT, KeyAttention, robust_limit
 
@@ -123,6 +124,18 @@ def test_one_query_cannot_tell_a_sink(known_crops):
     weights = torch.zeros_like(last.window_weights)
     weights[..., 3] = 1
     assert not KeyAttention(weights, last.layout).sinks().any()
+
+
+def test_a_map_of_sinks_over_one_image(six, known_crops):
+    layers = image_sinks(six, known_crops[0])
+    assert len(layers) == 2
+    drawn = layers[1].over_image(FIXED)
+    assert drawn.shape == (4, 4)
+    np.testing.assert_allclose(drawn[1, 1], 1, **CLOSED)
+    np.testing.assert_allclose(layers[0].received.sum(-1), 1, **CLOSED)
+    assert np.argwhere(layers[0].is_sink).tolist() == [[CLASS, 0], [FIXED, SINK]]
+    assert not image_sinks(six, known_crops[0], lift=17.1)[0].is_sink.any()
+    assert (layers[0].limit == LEAST_LIFT).all()
 
 
 def test_a_key_that_few_queries_follow_is_no_sink(of_maps, known_crops):

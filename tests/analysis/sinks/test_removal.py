@@ -64,7 +64,7 @@ def test_views_of_a_pass_fit_its_head_outputs(demo, how):
     """In the pass that `ablate` runs, A′ v of the view is the head output that went on."""
     from headscope.models.demo.scenes import scene
 
-    batch = demo.prepare(np.stack([scene(10**6 + i).image for i in range(3)]))
+    batch = demo.prepare(np.stack([scene(i).image for i in range(3)]))
     heads = [(4, 0), (4, 2), (5, 1)]
     edit, changed = ablation(how), 0.0
     with ablate(demo, heads, mode=how):
@@ -106,7 +106,7 @@ def test_views_keep_windows_and_branches(name, size):
 def test_predictions_beside_each_other(demo):
     from headscope.models.demo.scenes import scene
 
-    crops = np.stack([scene(10**6 + i).image for i in range(4)])
+    crops = np.stack([scene(i).image for i in range(4)])
     batch = demo.prepare(crops)
     found = without_sinks(demo, batch, metrics=())
     np.testing.assert_allclose(found.probabilities.before, demo.probabilities(batch), rtol=1e-4)
@@ -136,3 +136,25 @@ def test_what_is_not_there_is_told(six, known_crops):
         without_sinks(six, batch, maps=[(7, 0)])
     with pytest.raises(hs.HeadscopeError, match="no heads called"):
         without_sinks(six, batch, heads="all")
+
+
+def test_a_study_measures_what_sinks_are_worth(of_maps, known_crops):
+    checkpoint = of_maps([planted(), UNIFORM])
+    with torch.no_grad():  # what the first head says counts for class 0
+        dim = checkpoint.model.embed_dim
+        checkpoint.model.blocks[0].attn.proj.weight[dim - 1, 0] = 1
+        checkpoint.model.blocks[0].attn.proj.weight[dim - 1, N_TOKENS] = 1
+        checkpoint.model.head.weight[0, dim - 1] = 3
+    images = [hs.Photograph(f"{i}", crop, f"{i}", None, ()) for i, crop in enumerate(known_crops)]
+    names = ["sinks:masked", "sinks:redistributed", "sinks[0]:masked"]
+    study = hs.analyze(checkpoint, images, target=0, ablations=names, metrics=["logit_drop"])
+    assert study.data["ablation"].values.tolist() == names
+    drop = study.data["logit_drop"].values[:, :, 0]
+    content = known_crops.reshape(3, 4, 8, 4, 8, 3).mean((2, 4, 5)).reshape(3, 16) / 255
+    values = np.concatenate([np.zeros((3, 1)), content], axis=1)
+    clean = values @ planted()[0]
+    masked = np.delete(values, SINK, axis=1).mean(1)
+    # pixels pass through float32
+    np.testing.assert_allclose(drop[:, 0, 0], 3 * (clean - masked), atol=1e-6)
+    assert (np.abs(drop[:, :2, 1]) == 0).all(), "the uniform head has no sink"
+    assert np.abs(drop[:, 2, 1]).min() > 1e-3, "but it has a class token"
