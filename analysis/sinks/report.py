@@ -168,13 +168,8 @@ class SinkReport:
             f"{self.model}: {len(heads)} of {n_heads} heads have a sink ({self.n_images} images)"
         ]
         lines += [
-            f"  layer {sink.layer} head {sink.head}: {sink.token.label}, score {sink.score:.2f}, "
-            f"concentration {sink.concentration:.1f}, {sink.mechanism}, "
-            + (
-                f"the same token in {sink.constancy:.0%} of images"
-                if sink.is_fixed
-                else f"moves with the image (that token in {sink.constancy:.0%})"
-            )
+            f"  layer {sink.layer} head {sink.head}: {_where(sink)}, score {sink.score:.2f}, "
+            f"concentration {sink.concentration:.1f}, {sink.mechanism}"
             for sink in heads
         ]
         lines.append(f"{len(self.massive)} massive activations")
@@ -184,6 +179,12 @@ class SinkReport:
             for one in self.massive
         ]
         return "\n".join(lines)
+
+
+def _where(sink: HeadSink) -> str:
+    if sink.is_fixed:
+        return f"{sink.token.label} (in {sink.constancy:.0%} of images)"
+    return f"a {sink.token.kind} token that moves with the image"
 
 
 ATTENTION = {

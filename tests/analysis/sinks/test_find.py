@@ -72,6 +72,8 @@ def test_a_sink_that_moves_with_the_image_is_told_from_a_fixed_one(demo):
     fixed = [sink for sink in report.heads if sink.is_fixed]
     assert moving
     assert all(sink.token.kind == "class" for sink in fixed)
+    assert "moves with the image" in report.describe()
+    assert "class (in 100% of images)" in report.describe()
     assert min(sink.agreement for sink in fixed) > max(
         sink.agreement for sink in moving if sink.score > 0.2
     )
