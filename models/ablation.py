@@ -12,6 +12,7 @@ from .checkpoint import Checkpoint
 from .errors import HeadscopeError
 from .interception import AttentionCall, intercept
 from .layout import AttentionLayout
+from .places import Places
 
 
 @contextmanager
@@ -66,7 +67,8 @@ def ablate(
 
     def on_call(call: AttentionCall) -> Tensor | None:
         index = checkpoint.layer_of.get(call.site)
-        if index not in of_layer or busy:
+        # Who looks for places meanwhile (routed windows) runs the model on no image.
+        if index not in of_layer or busy or isinstance(call.value, Places):
             return None
         if chosen.needs and stand_ins is None:
             raise HeadscopeError(

@@ -87,6 +87,16 @@ class AttentionCall:
             unmixed=lambda: None if self.unmixed is None else part(self.unmixed),
         )
 
+    def with_maps(self, maps: Float[Tensor, "*lead query key"]) -> "AttentionCall":
+        """The same call with other weights; value and output stay as they are."""
+        return AttentionCall(
+            self.site,
+            self.value,
+            output=lambda: self.output,
+            weights=lambda: maps,
+            unmixed=lambda: maps,
+        )
+
     @cached_property
     def weights(self) -> Float[Tensor, "*lead query key"]:
         """Attention as it meets the values; after a softmax alone, rows sum to 1 over keys."""

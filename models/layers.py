@@ -255,6 +255,17 @@ class LayerAttention:
             lambda folded, layout: to_tokens(folded, layout.query_tokens, layout.queries.n_tokens),
         )
 
+    def with_window_weights(
+        self, weights: Float[Tensor, "image window head query key"]
+    ) -> "LayerAttention":
+        """The same layer with other maps, for whatever reads maps; the rest stays as it is."""
+        calls = []
+        for call in self._calls:
+            # Maps before and after talking heads alike: whoever changed them did so once.
+            maps = self.of.axes.unfold(weights[:, :, self.of.heads_of(call.site)])
+            calls.append(call.with_maps(maps))
+        return LayerAttention(self.of, calls, self._layouts)
+
     def _fold(self, part: Callable[[AttentionCall], Tensor | None]) -> Tensor:
         folded = [self.of.axes.fold(cast(Tensor, part(call))) for call in self._calls]
         return folded[0] if len(folded) == 1 else torch.cat(folded, dim=2)

@@ -155,7 +155,7 @@ def vit_of_maps(
             for head, attended in enumerate(maps):
                 logits = np.log(np.maximum(attended, np.exp(-80.0)))
                 # q of token i is √d e_i, k of token j is column j of ln A.
-                weight[0, head, :, :n_tokens] = torch.eye(n_tokens) * n_tokens**0.5
+                weight[0, head, :, :n_tokens] = torch.eye(n_tokens).double() * n_tokens**0.5
                 weight[1, head, :, :n_tokens] = torch.from_numpy(logits)
             weight[2, :, 0, n_tokens] = 1
     return model

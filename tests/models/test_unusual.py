@@ -7,6 +7,9 @@ from torch import nn
 from torch.nn import functional
 
 import headscope as hs
+from headscope.analysis.metrics.sinks import received
+from headscope.analysis.sinks.removal import without_sinks
+from headscope.models.ablations import ablation
 from headscope.models.replay import Replay
 
 DIM, HEADS, PATCH = 16, 4, 4
@@ -304,6 +307,31 @@ def test_bi_level_routing_has_the_layout_of_each_image():
         batch,
         [(b, head, model.blocks[b].attention, head) for b in (1,) for head in range(HEADS)],
     )
+
+
+def test_sinks_are_removed_in_the_windows_of_each_image():
+    torch.manual_seed(0)
+    size = (6 * PATCH, 6 * PATCH)
+    checkpoint = hs.wrap(Classifier([BiLevelRouting(3), BiLevelRouting(3)]), image_size=size)
+    batch = batch_of(size, 3)
+    edit = ablation("sinks[1+8]:masked")
+    replay = Replay(checkpoint, batch)
+    for index in range(2):
+        layer = replay.attention(index)
+        kept = layer.weights.clone()
+        kept[..., [1, 8]] = 0
+        kept /= kept.sum(-1, keepdim=True)
+        given = edit.apply(layer, [0])
+        # float32 of order 1
+        torch.testing.assert_close(
+            given[:, 0], kept[:, 0] @ layer.value[:, 0], atol=1e-5, rtol=1e-4
+        )
+        assert not torch.equal(given[:, 0], layer.head_output[:, 0])
+        alone = Replay(checkpoint, batch[1:2]).attention(index)
+        torch.testing.assert_close(received(layer)[1:2], received(alone), equal_nan=True)
+    found = without_sinks(checkpoint, batch, heads=[(0, 0)], how="sinks[1+8]:masked")
+    assert np.abs(found.output.change).max() > 1e-5
+    assert np.abs(found.metrics["entropy"].change[:, 0, 0]).max() > 1e-3
 
 
 # -- CrossFormer, T2T-ViT ------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Where attention drains to, why, and what is left without it."""
