@@ -90,7 +90,9 @@ def trend(
     return Trend(
         *_names(variable),
         tuple(groups),
-        *(np.stack([getattr(each, part) for each in found]) for part in ("mean", "low", "high")),
+        np.stack([each.mean for each in found]),
+        np.stack([each.low for each in found]),
+        np.stack([each.high for each in found]),
         np.stack([each.n_images for each in found]),
         confidence,
         method,
