@@ -73,30 +73,41 @@ def trend(
         HeadscopeError: the study has no such number or grouping, or there is no image in it.
     """
     scores, variable = layer_scores(study, metric, at=at, ablation=ablation)
+    names = {
+        "metric": metric,
+        "long_name": str(variable.attrs.get("long_name", metric)),
+        "units": str(variable.attrs.get("units", "")),
+    }
     if variable.attrs.get(ACROSS):
         if by is not None:
             raise HeadscopeError(
                 f"The metric {metric!r} is of all images together and has no value by group; leave "
                 "the groups out, or analyse the images of each group by themselves."
             )
-        mean, none = scores, np.full(scores.shape, np.nan)
-        n_images = np.full(scores.shape, study.n_done)
-        reason = "It is a number of all images together: there is no spread over images."
+        none = np.full(scores.shape, np.nan)
         return Trend(
-            *_names(variable), ("all",), mean, none, none, n_images, confidence, method, reason
+            **names,
+            groups=("all",),
+            mean=scores,
+            low=none,
+            high=none,
+            n_images=np.full(scores.shape, study.n_done),
+            confidence=confidence,
+            method=method,
+            reason="It is a number of all images together: there is no spread over images.",
         )
     groups = {"all": np.arange(len(scores))} if by is None else _groups(study, by)
     found = [interval_of(scores[images], confidence, method) for images in groups.values()]
     return Trend(
-        *_names(variable),
-        tuple(groups),
-        np.stack([each.mean for each in found]),
-        np.stack([each.low for each in found]),
-        np.stack([each.high for each in found]),
-        np.stack([each.n_images for each in found]),
-        confidence,
-        method,
-        next((each.reason for each in found if each.reason), ""),
+        **names,
+        groups=tuple(groups),
+        mean=np.stack([each.mean for each in found]),
+        low=np.stack([each.low for each in found]),
+        high=np.stack([each.high for each in found]),
+        n_images=np.stack([each.n_images for each in found]),
+        confidence=confidence,
+        method=method,
+        reason=next((each.reason for each in found if each.reason), ""),
     )
 
 
@@ -172,11 +183,6 @@ def mean_of(values: Float[np.ndarray, "..."], axes: tuple[int, ...]) -> Float[np
     count = there.sum(axes)
     total = np.where(there, values, 0).sum(axes)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _names(variable: xr.DataArray) -> tuple[str, str, str]:
-    name = str(variable.name)
-    return name, str(variable.attrs.get("long_name", name)), str(variable.attrs.get("units", ""))
 
 
 def _groups(study: Study, by: By) -> dict[str, Int[np.ndarray, " image"]]:

@@ -40,6 +40,19 @@ def test_ablations_metrics_and_labels(photos, tmp_path, capsys):
     assert accuracy(study)["without"].dims == ("ablation", "layer", "head")
 
 
+def test_default_stands_for_all_metrics_that_do_not_take_long(photos, tmp_path):
+    asked = ["--no-importance", "--metrics"]
+    for names in ("default", "distance,default", "distance"):
+        assert run(photos, tmp_path / names, *asked, names) == 0
+    every, again, one = (
+        set(open_study(tmp_path / names).settings["metrics"])
+        for names in ("default", "distance,default", "distance")
+    )
+    assert {"distance", "entropy", "content_share"} <= every
+    assert every == again
+    assert one == {"distance"}
+
+
 def test_labels_from_a_table(photos, tmp_path, capsys):
     table = tmp_path / "labels.csv"
     table.write_text("image,label\nphotos/tench/1.png,tench\n3.png,goldfish\n")

@@ -8,7 +8,7 @@ import headscope as hs
 from headscope.analysis.across import across_metrics
 from headscope.analysis.across.pairs import HeadPairs
 from headscope.analysis.across.rows import rows_of, some_queries
-from headscope.models.capture import capture, watch
+from headscope.models.capture import LayerAttention, capture, watch
 
 NAMES = ("content_share", "map_cosine", "output_cka")
 SELF, LEFT, UNIFORM, ROW, CLASS, SINK = range(6)
@@ -205,8 +205,11 @@ def test_a_few_rows_are_those_of_the_whole_maps(name):
         assert len(queries) == len(set(queries.tolist())) == 10
         assert layer.queries.is_patch[queries].all()
         torch.testing.assert_close(rows_of(layer, queries), layer.weights[:, :, queries])
+        # As where routing gives each image windows of its own.
+        apart = LayerAttention(layer.of, layer._calls, [layer.layout] * 2)
+        torch.testing.assert_close(rows_of(apart, queries), layer.weights[:, :, queries])
 
-    watch(checkpoint, batch_of(checkpoint, 1), check)
+    watch(checkpoint, batch_of(checkpoint, 2), check)
 
 
 def test_pairs_are_forgotten_with_their_batch(small):

@@ -87,6 +87,27 @@ def test_a_sign_that_means_something_is_told() -> None:
     assert atlas.head_metrics([drop])[0].signed
 
 
+def test_what_a_study_says_of_a_metric_is_not_guessed() -> None:
+    drop = per_head("drop", units="probability", ablation="zero")
+    drop.attrs |= {"signed": False, "scope": "local", "description": "Positive or not."}
+    (metric,) = atlas.head_metrics([(drop - 0.2).assign_attrs(drop.attrs)])
+    assert not metric.signed
+    assert metric.group == "Layer's output changes"
+    drop.attrs |= {"signed": True, "scope": "global", "long_name": "Change of the class row"}
+    (metric,) = atlas.head_metrics([drop])
+    assert metric.signed
+    assert metric.group == "Model's output changes"
+
+
+def test_a_number_of_all_images_is_that_of_each() -> None:
+    of_all = per_head("constancy", units="share").isel(image=0, drop=True)
+    metrics = atlas.head_metrics([of_all, per_head("entropy", units="nats")])
+    for image in (0, 1):
+        sent = atlas.payload(metrics, image, N_HEADS)
+        assert sent[0]["key"] == "constancy"
+        assert sent[0]["image"] == sent[0]["mean"] == [[0.1, 0.2], [0.3]]
+
+
 def test_palettes_are_what_a_browser_reads() -> None:
     for scale in palette.payload().values():
         assert all(re.fullmatch("#[0-9a-f]{6}", colour.lower()) for colour in scale)
