@@ -68,12 +68,14 @@ def rise(
         question.tell((int(which[-1]) + 1) / masks)
     values, error = estimate.values(visible, weighting)
     spread = values.std((1, 2))
-    share = float(np.median(error.mean((1, 2)) / np.where(spread > 0, spread, np.nan)))
     note = (
         f"From {masks:,} masks: the Monte-Carlo standard error of a pixel is {error.mean():.2g} on "
-        f"average, {share:.0%} of the map's own standard deviation (median over images)."
+        "average"
     )
-    return Answer(values, where=f"{cells}×{cells} cells, shifted", notes=(note,))
+    if (spread > 0).all():  # else a map is flat, and there is nothing to compare with
+        share = np.median(error.mean((1, 2)) / spread)
+        note += f", {share:.0%} of the map's own standard deviation (median over images)"
+    return Answer(values, where=f"{cells}×{cells} cells, shifted", notes=(f"{note}.",))
 
 
 @dataclass(frozen=True, eq=False)

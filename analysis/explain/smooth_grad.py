@@ -2,7 +2,6 @@
 
 from typing import cast
 
-import numpy as np
 import torch
 
 from ...models.checkpoint import Checkpoint
@@ -19,7 +18,6 @@ def _why_not(checkpoint: Checkpoint) -> str:
 @explanation(
     long_name="SmoothGrad",
     signed=True,
-    slow=False,
     why_not=_why_not,
     samples=Option("noisy copies of each image", least=1, most=10_000),
     noise=Option(
@@ -68,5 +66,4 @@ def smooth_grad(
                     abs=False,
                 )
             slope[image] = cast(torch.Tensor, mean_slope)[0].detach()
-    values = pixel_map(slope, question.batch, kind)
-    return Answer(np.ascontiguousarray(values), where="pixels")
+    return Answer(pixel_map(slope, question.batch, kind), where="pixels")
