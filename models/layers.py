@@ -247,6 +247,26 @@ class LayerAttention:
             lambda folded, layout: to_tokens(folded, layout.key_tokens, layout.keys.n_tokens),
         )
 
+    @property
+    def operands(
+        self,
+    ) -> "tuple[Float[Tensor, 'image head query c'], Float[Tensor, 'image head key c']] | None":
+        """Queries and keys as they meet, after what the model does to them (rotation, norms).
+
+        None where the model forms its weights step by step.
+        """
+        if any(call.operands is None for call in self._calls):
+            return None
+        query, key = (self._fold(lambda call, i=i: cast(Any, call.operands)[i]) for i in (0, 1))
+        return (
+            self._per_layout(
+                query, lambda f, layout: to_tokens(f, layout.query_tokens, layout.queries.n_tokens)
+            ),
+            self._per_layout(
+                key, lambda f, layout: to_tokens(f, layout.key_tokens, layout.keys.n_tokens)
+            ),
+        )
+
     @cached_property
     def head_output(self) -> Float[Tensor, "image head query channel"]:
         """`weights @ value` as the model itself computed it, before the output projection."""

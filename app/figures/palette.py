@@ -6,8 +6,8 @@ NUMBERS: tuple[str, ...] = tuple(sequential.Viridis)
 """Numbers of heads without a sign, low to high."""
 SIGNED: tuple[str, ...] = tuple(diverging.PuOr_r)
 """Numbers of heads with a sign, from minus the largest to the largest: the middle is 0."""
-ATTENTION: tuple[str, ...] = tuple(sequential.Inferno)
-"""Attention weights, none to largest."""
+ATTENTION: tuple[str, ...] = ("rgb(0,0,4)", *sequential.Inferno[1:])
+"""Attention weights, none to largest; Streamlit takes "#000004" for a placeholder of its own."""
 
 
 def payload() -> dict[str, list[str]]:

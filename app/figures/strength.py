@@ -220,7 +220,11 @@ def trend_chart(
 ) -> go.Figure:
     """The mean over the heads of each layer with its interval, and every head as a dot."""
     paint = colours(dark=dark)
-    traces: list[go.Scatter] = []
+    alone = len(trend.groups) == 1
+    traces = [
+        _line(trend, place, name, paint.text if alone else KINDS[place], alone)
+        for place, name in enumerate(trend.groups[:MOST_GROUPS])
+    ]
     if heads is not None:
         there = [(int(layer), int(head)) for layer, head in np.argwhere(np.isfinite(heads))]
         traces.append(
@@ -232,7 +236,7 @@ def trend_chart(
                 marker={
                     "size": [11 if at == chosen else 7 for at in there],
                     "color": [paint.accent if at == chosen else paint.faint for at in there],
-                    "opacity": 0.7,
+                    "opacity": [1 if at == chosen else 0.7 for at in there],
                 },
                 customdata=[list(at) for at in there],
                 text=[
@@ -240,13 +244,9 @@ def trend_chart(
                     for at in there
                 ],
                 hovertemplate="%{text}<extra></extra>",
-                selected={"marker": {"opacity": 0.7}},
                 unselected={"marker": {"opacity": 0.7}},
             )
         )
-    alone = len(trend.groups) == 1
-    for place, name in enumerate(trend.groups[:MOST_GROUPS]):
-        traces.append(_line(trend, place, name, paint.text if alone else KINDS[place], alone))
     return figure(
         *traces,
         dark=dark,

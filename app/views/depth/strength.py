@@ -13,6 +13,7 @@ from ...figures.template import head_words, number
 from . import subject as shared
 from .subject import Subject
 
+_FIRST = "distance"
 _GROUPINGS = {
     "none": "All images together",
     "correctness": "Right and wrong predictions",
@@ -111,7 +112,8 @@ def _trend(study: Any, strengths: list[HeadMetric], chosen: tuple[int, int]) -> 
     by_key = {metric.key: metric for metric in strengths}
     left, right = st.columns(2)
     if st.session_state.get("strength_metric") not in by_key:
-        st.session_state["strength_metric"] = next(iter(by_key))
+        first = _FIRST if _FIRST in by_key else next(iter(by_key))
+        st.session_state["strength_metric"] = first
     with left:
         key = st.selectbox(
             "Over layers",
