@@ -92,6 +92,20 @@ class Rows:
             return rows
         return rows[:, torch.from_numpy(self.order).to(rows.device)]
 
+    def put(
+        self,
+        output: Float[Tensor, "image ..."],
+        tokens: Int[np.ndarray, " some"],
+        values: Float[Tensor, "image some channel"],
+    ) -> Float[Tensor, "image ..."]:
+        """A module's output with other values at some tokens: the inverse of `take`."""
+        split = output.movedim(self.image_axis, 0).unflatten(0, (-1, self.merged))
+        last = split.movedim(self.channel_axis, -1)
+        index = torch.from_numpy(self.order[tokens]).to(output.device)
+        rows = last.flatten(1, -2).index_copy(1, index, values)
+        split = rows.unflatten(1, last.shape[1:-1]).movedim(-1, self.channel_axis)
+        return split.flatten(0, 1).movedim(0, self.image_axis)
+
 
 class UnplacedError(Exception):
     """Why an attention is no map over the image, in a sentence."""
