@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...models.checkpoint import Checkpoint
 from ...models.geometry import Rows
-from ...models.interception import without_fast_path
+from ...models.interception import apart, of_this_pass, without_fast_path
 from ...models.layers import Layer
 from ...models.runs import tensors_of
 
@@ -77,15 +77,17 @@ def _measure(checkpoint: Checkpoint) -> Dependence:
 
     attentions = {layer.module for layer in checkpoint.layers}
     with ExitStack() as stack:
+        # Not through an ablation that is on: what it cuts is no matter of the network.
+        stack.enter_context(apart())
         for name, module in checkpoint.model.named_modules():
             if name in attentions:
-                handle = module.register_forward_pre_hook(meet(name), with_kwargs=True)
+                handle = module.register_forward_pre_hook(
+                    of_this_pass(meet(name)), with_kwargs=True
+                )
                 stack.callback(handle.remove)
-            stack.callback(module.register_forward_hook(keep(name)).remove)
+            stack.callback(module.register_forward_hook(of_this_pass(keep(name))).remove)
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(without_fast_path())
-        # Not through an ablation that is on: what it cuts is no matter of the network.
-        stack.enter_context(torch._C.DisableTorchFunction())
         with torch.enable_grad():
             batch = noise.to(weight).requires_grad_()
             output = checkpoint.readout(checkpoint.model(batch))

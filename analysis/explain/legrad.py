@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from ...models.checkpoint import Checkpoint
 from ...models.column import Column
-from ...models.interception import AttentionCall, Site, intercept, without_fast_path
+from ...models.interception import (
+    AttentionCall,
+    Site,
+    intercept,
+    of_this_pass,
+    without_fast_path,
+)
 from ...models.layers import LayerAttention
 from .base import Answer, Question, explanation
 from .columns import column_of, why_no_column
@@ -144,8 +150,8 @@ def _run_blocks(question: Question, *, apart: bool) -> list[Tensor]:
 
     with ExitStack() as stack:
         for block in question.checkpoint.family.blocks(model) or ():
-            stack.callback(block.register_forward_pre_hook(cut).remove)
-            stack.callback(block.register_forward_hook(keep).remove)
+            stack.callback(block.register_forward_pre_hook(of_this_pass(cut)).remove)
+            stack.callback(block.register_forward_hook(of_this_pass(keep)).remove)
         model(question.batch)
     return given
 

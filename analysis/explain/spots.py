@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
-from ...models.interception import without_fast_path
+from ...models.interception import of_this_pass, without_fast_path
 from ...models.layout import PATCH
 from .base import Option, Question
 from .dependence import Dependence, Spot, dependence
@@ -103,7 +103,7 @@ def patches_of(question: Question, spot: Spot) -> Iterator[Patches]:
 
     module = checkpoint.model.get_submodule(spot.module)
     with checkpoint.lock, torch.inference_mode(mode=False), without_fast_path():
-        handle = module.register_forward_hook(hook)
+        handle = module.register_forward_hook(of_this_pass(hook))
         try:
             yield Patches(spot, through, score)
         finally:
