@@ -104,7 +104,9 @@ class Rows:
         index = torch.from_numpy(self.order[tokens]).to(output.device)
         rows = last.flatten(1, -2).index_copy(1, index, values)
         split = rows.unflatten(1, last.shape[1:-1]).movedim(-1, self.channel_axis)
-        return split.flatten(0, 1).movedim(0, self.image_axis)
+        # As modules give it: of one image whose channels lie last in memory, PyTorch's batch norm
+        # has a wrong derivative on CPUs (seen in 2.15).
+        return split.flatten(0, 1).movedim(0, self.image_axis).contiguous()
 
 
 class UnplacedError(Exception):

@@ -77,12 +77,13 @@ def explain(
     settings = _settings(chosen, options)
     batch = checkpoint.batch(images)
     with torch.inference_mode(mode=False):
-        batch = batch.clone()  # one that was made in inference mode has no derivative
-    output = torch.cat([checkpoint.run(part) for part in batch.split(batch_size)]).clone()
-    if isinstance(target, Target):
-        aim = target
-    else:
-        aim = target_of(checkpoint, output, target, against=against, features=features)
+        # What was made in inference mode has no part in derivatives: neither images nor target.
+        batch = batch.clone()
+        output = torch.cat([checkpoint.run(part) for part in batch.split(batch_size)]).clone()
+        if isinstance(target, Target):
+            aim = target
+        else:
+            aim = target_of(checkpoint, output, target, against=against, features=features)
     answers: list[Answer] = []
     for start in range(0, len(batch), batch_size):
         images_of = slice(start, min(len(batch), start + batch_size))
@@ -95,7 +96,8 @@ def explain(
             checkpoint, batch[images_of], aim.take(images_of), output[images_of], seed, tell
         )
         tell(0)
-        answers.append(chosen.compute(question, **settings))
+        with torch.inference_mode(mode=False):
+            answers.append(chosen.compute(question, **settings))
         tell(1)
     values = np.concatenate([answer.values for answer in answers])
     height, width = checkpoint.preprocessing.size

@@ -97,7 +97,7 @@ def without_heads(
     batch = checkpoint.batch(images)
     with torch.inference_mode(mode=False):
         output = torch.cat([checkpoint.run(part) for part in batch.split(batch_size)]).clone()
-    aim = target_of(checkpoint, output, target, against=against, features=features)
+        aim = target_of(checkpoint, output, target, against=against, features=features)
 
     def map_now() -> Explanation:
         return explain(
