@@ -11,6 +11,8 @@ from headscope.analysis.explain import explain
 from headscope.analysis.explain.heads import head_shares, without_heads
 from headscope.models.gradients import attention_gradients
 
+from ...contracts.networks import noise
+from ...contracts.networks import small as network
 from . import plain
 from .test_rollout import KINDS, prefix_of, read_row
 
@@ -150,3 +152,45 @@ def test_without_heads_the_target_is_still_the_whole_models(known: hs.Checkpoint
 def test_shares_need_parts_by_head() -> None:
     with pytest.raises(hs.HeadscopeError, match="no parts by head"):
         head_shares(explain(plain.vit(), plain.images(1), "rollout"))
+
+
+@pytest.mark.parametrize(
+    "name", ["cait", "vision_transformer parallel", "vision_transformer pool", "naflexvit pool"]
+)
+def test_columns_of_other_builds(name: str) -> None:
+    """Class tokens that come in late, attentions side by side, a pooling at the end."""
+    checkpoint = network(name)
+    batch = noise(checkpoint, 1)
+    found = explain(checkpoint, batch, "relevance", target=0)
+    passed = attention_gradients(checkpoint, batch, lambda output: output[:, 0])
+    maps = [
+        (layer.attention.mixed_weights * layer.gradient.mixed_weights)
+        .double()
+        .clamp_min(0)[0]
+        .mean(0)
+        .numpy()
+        for layer in passed.layers
+    ]
+    if name == "cait":
+        result = np.eye(7)  # the class token first
+        for layer, mean in enumerate(maps):
+            whole = np.zeros((7, 7))
+            rows = slice(1, None) if layer < 2 else slice(0, 1)
+            whole[rows, 7 - mean.shape[1] :] = mean
+            result = result + whole @ result
+        row = result[0, 1:]
+    elif name == "vision_transformer parallel":
+        result = np.eye(7)
+        for one, other in (maps[:2], maps[2:]):
+            result = result + (one + other) @ result
+        row = result[0, 1:]
+    else:
+        n = len(maps[0])
+        result = np.eye(n)
+        for mean in maps[:2]:
+            result = result + mean @ result
+        row = (maps[2] @ result[n - maps[2].shape[1] :])[0, n - 6 :]
+    # Derivatives are the same float32 pass; the products are in float64 in both.
+    np.testing.assert_allclose(found.values[0].reshape(-1), row, rtol=1e-5)
+    assert found.heads is not None
+    np.testing.assert_allclose(np.nansum(found.heads, axis=(1, 2)), found.values, rtol=1e-9)
