@@ -10,7 +10,7 @@ from .ablations import HeadStatistics, StandIns, ablation
 from .ablations.base import DONORS
 from .checkpoint import Checkpoint
 from .errors import HeadscopeError
-from .interception import AttentionCall, intercept
+from .interception import AttentionCall, apart, intercept
 from .layout import AttentionLayout
 from .places import Places
 
@@ -57,11 +57,12 @@ def ablate(
             return
         busy = True
         try:
-            layouts = checkpoint.routed_layouts(args[0])
-            if reference is not None:
-                stand_ins = reference.of(args[0])
-            if stand_ins is not None and DONORS in chosen.needs:
-                _ = stand_ins.donors
+            with apart():  # whoever else watches this pass does not mean those
+                layouts = checkpoint.routed_layouts(args[0])
+                if reference is not None:
+                    stand_ins = reference.of(args[0])
+                if stand_ins is not None and DONORS in chosen.needs:
+                    _ = stand_ins.donors
         finally:
             busy = False
 

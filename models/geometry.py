@@ -92,6 +92,22 @@ class Rows:
             return rows
         return rows[:, torch.from_numpy(self.order).to(rows.device)]
 
+    def put(
+        self,
+        output: Float[Tensor, "image ..."],
+        tokens: Int[np.ndarray, " some"],
+        values: Float[Tensor, "image some channel"],
+    ) -> Float[Tensor, "image ..."]:
+        """A module's output with other values at some tokens: the inverse of `take`."""
+        split = output.movedim(self.image_axis, 0).unflatten(0, (-1, self.merged))
+        last = split.movedim(self.channel_axis, -1)
+        index = torch.from_numpy(self.order[tokens]).to(output.device)
+        rows = last.flatten(1, -2).index_copy(1, index, values)
+        split = rows.unflatten(1, last.shape[1:-1]).movedim(-1, self.channel_axis)
+        # As modules give it: of one image whose channels lie last in memory, PyTorch's batch norm
+        # has a wrong derivative on CPUs (seen in 2.15).
+        return split.flatten(0, 1).movedim(0, self.image_axis).contiguous()
+
 
 class UnplacedError(Exception):
     """Why an attention is no map over the image, in a sentence."""

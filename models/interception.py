@@ -10,6 +10,7 @@ is running.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType
@@ -32,6 +33,10 @@ _MULTI_HEAD_BODY = FunctionType(
 )
 """PyTorch's own multi-head attention, told that nothing overrides it: so the calls within it can
 be seen, where it would hand itself over as one."""
+
+
+_DEPTH: ContextVar[int] = ContextVar("depth", default=0)
+"""How many passes that are nobody else's affair are within each other."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,29 @@ def intercept(model: nn.Module, on_call: OnCall, *, name: str = "") -> Iterator[
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """Passes in this context are seen by the interceptions that begin in it, and by no other.
+
+    For those that run within a pass, to find out what it needs.
+    """
+    token = _DEPTH.set(_DEPTH.get() + 1)
+    try:
+        yield
+    finally:
+        _DEPTH.reset(token)
+
+
+def of_this_pass(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward hook that is not called in passes `apart` from the one that it is made for."""
+    depth = _DEPTH.get()
+
+    def called(*args: Any) -> Any:
+        return hook(*args) if _DEPTH.get() == depth else None
+
+    return called
+
+
+@contextmanager
 def without_fast_path() -> Iterator[None]:
     """Let PyTorch's own encoder layers run as they do while they are watched.
 
@@ -203,6 +231,7 @@ class _AttentionMode(TorchFunctionMode):
         super().__init__()
         self._tracker = tracker
         self._on_call = on_call
+        self._depth = _DEPTH.get()
         self._pass = 0
         self._calls: dict[str, int] = {}
         self._lines: dict[int, _Lineage] = {}
@@ -215,6 +244,8 @@ class _AttentionMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if _DEPTH.get() != self._depth:
+            return func(*args, **kwargs)
         if self._tracker.passes != self._pass:
             # Calls are counted in each forward pass anew: a context may see many.
             self._pass = self._tracker.passes

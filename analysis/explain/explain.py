@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from ...models.checkpoint import Checkpoint, Images
 from ...models.errors import HeadscopeError
 from .base import Answer, Method, Option, Question, explanations
-from .target import Classes, Features, target_of
+from .target import Classes, Features, Target, target_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def explain(
     images: Images,
     method: str = "grad-cam",
     *,
-    target: Classes = None,
+    target: Classes | Target = None,
     against: Classes = None,
     features: Features | None = None,
     batch_size: int = 16,
@@ -58,7 +58,8 @@ def explain(
         checkpoint: from `load`.
         images: one or several, or a batch ready for the model.
         method: one of `explanations()`.
-        target: class by index or label, or one for each image; None: each image's prediction.
+        target: class by index or label, or one for each image; None: each image's prediction. Or
+            what `target_of` made of an output.
         against: contrastive: a class that the target is told from; `"runner-up"`: the next likely.
         features: in the place of classes, a vector of features that the output is to be like.
         batch_size: images in one pass.
@@ -76,9 +77,13 @@ def explain(
     settings = _settings(chosen, options)
     batch = checkpoint.batch(images)
     with torch.inference_mode(mode=False):
-        batch = batch.clone()  # one that was made in inference mode has no derivative
-    output = torch.cat([checkpoint.run(part) for part in batch.split(batch_size)]).clone()
-    aim = target_of(checkpoint, output, target, against=against, features=features)
+        # What was made in inference mode has no part in derivatives: neither images nor target.
+        batch = batch.clone()
+        output = torch.cat([checkpoint.run(part) for part in batch.split(batch_size)]).clone()
+        if isinstance(target, Target):
+            aim = target
+        else:
+            aim = target_of(checkpoint, output, target, against=against, features=features)
     answers: list[Answer] = []
     for start in range(0, len(batch), batch_size):
         images_of = slice(start, min(len(batch), start + batch_size))
@@ -91,7 +96,8 @@ def explain(
             checkpoint, batch[images_of], aim.take(images_of), output[images_of], seed, tell
         )
         tell(0)
-        answers.append(chosen.compute(question, **settings))
+        with torch.inference_mode(mode=False):
+            answers.append(chosen.compute(question, **settings))
         tell(1)
     values = np.concatenate([answer.values for answer in answers])
     height, width = checkpoint.preprocessing.size

@@ -144,7 +144,7 @@ def _classes(checkpoint: Checkpoint, output: Tensor, given: Classes) -> Int[Tens
             f"The classes {given.tolist()} are not one for each of {len(output)} images; expected "
             f"indices 0 to {n_classes - 1}."
         )
-    return given.to(output.device).long()
+    return given.to(output.device).long().clone()  # it may have been made in inference mode
 
 
 def _words(checkpoint: Checkpoint, classes: Tensor, given: Classes) -> str:
