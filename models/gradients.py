@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .checkpoint import Checkpoint
-from .interception import AttentionCall, intercept, without_fast_path
+from .interception import AttentionCall, intercept, sound_batch_norm, without_fast_path
 from .layers import LayerAttention
 
 Score = Callable[[Float[Tensor, "image output"]], Float[Tensor, " image"]]
@@ -75,7 +75,7 @@ def attention_gradients(
         batch = batch.clone()
         with torch.no_grad():
             layouts = checkpoint.routed_layouts(batch)
-        with torch.enable_grad(), intercept(checkpoint.model, on_call):
+        with torch.enable_grad(), sound_batch_norm(), intercept(checkpoint.model, on_call):
             output = checkpoint.readout(checkpoint.model(batch))
             scores = score(output)
         order = sorted(seen)

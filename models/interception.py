@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 _SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax}
 _MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.bmm}
 
-_MULTI_HEAD_BODY = FunctionType(
+MULTI_HEAD_BODY = FunctionType(
     functional.multi_head_attention_forward.__code__,
     {**vars(functional), "has_torch_function": lambda _: False},
     "multi_head_attention_forward",
@@ -175,6 +175,37 @@ def without_fast_path() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+@contextmanager
+def sound_batch_norm() -> Iterator[None]:
+    """Let derivatives through batch norms be right, for one image too.
+
+    PyTorch (seen in 2.15, on a CPU) reads the derivative by the output of an evaluated batch norm
+    in the wrong order where there is one image and the channels lie innermost, as they do where
+    tokens come of a stem of convolutions (LeViT, XCiT, EfficientFormer). The result is no error
+    but other numbers; a derivative that lies in the usual order is read well.
+    """
+    with _SoundBatchNorm():
+        yield
+
+
+class _SoundBatchNorm(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is functional.batch_norm and result.requires_grad:
+            result.register_hook(_in_order)
+        return result
+
+
+def _in_order(slope: Tensor) -> Tensor:
+    return slope.contiguous()
+
+
 class _ModuleTracker:
     """Knows the name of the module that is running."""
 
@@ -253,7 +284,7 @@ class _AttentionMode(TorchFunctionMode):
             self._lines.clear()
         if func is functional.multi_head_attention_forward:
             with self:  # its body calls the attention that is to be seen
-                return _MULTI_HEAD_BODY(*args, **kwargs)
+                return MULTI_HEAD_BODY(*args, **kwargs)
         if func is functional.scaled_dot_product_attention:
             return self._fused(func, args, kwargs)
         if self._lines and func in _MATMUL and len(args) > 1:
@@ -318,7 +349,7 @@ class _AttentionMode(TorchFunctionMode):
     def _fused(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
-        bound = _SdpaArguments(*args, **kwargs)
+        bound = SdpaArguments(*args, **kwargs)
         return self._seen(
             bound.value_of_each_head,
             lambda: func(*args, **kwargs),
@@ -352,7 +383,7 @@ class _AttentionMode(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class _SdpaArguments:
+class SdpaArguments:
     """The arguments of `scaled_dot_product_attention`, by its own names and order."""
 
     query: Tensor

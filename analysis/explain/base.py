@@ -45,6 +45,8 @@ class Answer:
     """The map's parts by head, where the method has them; NaN where a layer has no such head."""
     notes: tuple[str, ...] = ()
     """Sentences on what a reader must know of this very result."""
+    apart: Mapping[str, Float[np.ndarray, " image"]] = field(default_factory=dict)
+    """What of the residual the method can name: `"biases"`, `"softmax"`, …"""
 
 
 @dataclass(frozen=True)

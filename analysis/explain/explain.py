@@ -37,6 +37,8 @@ class Explanation:
     where: str
     """What of the model was read, where the method chooses."""
     notes: tuple[str, ...]
+    apart: Mapping[str, Float[np.ndarray, " image"]]
+    """What of the residual the method can name: `"biases"`, `"softmax"`, …"""
 
 
 def explain(
@@ -113,6 +115,7 @@ def explain(
         heads=_joined([answer.heads for answer in answers]),
         where=answers[0].where,
         notes=tuple(dict.fromkeys(note for answer in answers for note in answer.notes)),
+        apart=_joined_by_name(answers),
     )
 
 
@@ -160,3 +163,13 @@ def _check_option(method: Method, name: str, option: Option, value: Any) -> None
 def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if len(there) == len(parts) else None
+
+
+def _joined_by_name(answers: list[Answer]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for answer in answers for name in answer.apart)
+    return {
+        name: np.concatenate(
+            [answer.apart.get(name, np.zeros(len(answer.values))) for answer in answers]
+        )
+        for name in names
+    }

@@ -5,8 +5,9 @@ import torch
 
 import headscope as hs
 from headscope.models.gradients import attention_gradients
+from headscope.models.interception import sound_batch_norm
 
-from .networks import NETWORKS, noise, small
+from .networks import NETWORKS, noise, read, small
 
 
 def score(output: torch.Tensor) -> torch.Tensor:
@@ -55,3 +56,28 @@ def test_derivatives_are_those_of_small_steps(known: hs.Checkpoint) -> None:
     expected[:, 2, 0] = 2 * value[:, 2]
     expected[:, 3, 0] = -0.5 * value[:, 3]
     torch.testing.assert_close(slope, expected)
+
+
+@pytest.mark.parametrize("name", ["levit", "xcit", "efficientformer", "iformer"])
+def test_derivatives_of_one_image_are_those_it_has_in_a_batch(name: str) -> None:
+    network = NETWORKS[name]
+    checkpoint = read(network.build().double(), network.size)
+    batch = noise(checkpoint)
+
+    def slope(of: torch.Tensor) -> torch.Tensor:
+        leaf = of.clone().requires_grad_()
+        with sound_batch_norm():
+            total = score(checkpoint.model(leaf)).sum()
+        return torch.autograd.grad(total, leaf)[0]
+
+    def score(output: torch.Tensor) -> torch.Tensor:
+        return output[:, 0]
+
+    both, alone = slope(batch), slope(batch[1:])
+    torch.testing.assert_close(alone[0], both[1], rtol=1e-9, atol=1e-12)  # float64 rounding
+    found = attention_gradients(checkpoint, batch[1:], score)
+    in_batch = attention_gradients(checkpoint, batch, score)
+    for layer, other in zip(found.layers, in_batch.layers, strict=True):
+        torch.testing.assert_close(
+            layer.gradient.weights[0], other.gradient.weights[1], rtol=1e-9, atol=1e-12
+        )
