@@ -1,0 +1,163 @@
+"""Methods beside each other: a table of scores with intervals over images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from ...models.errors import HeadscopeError
+from ..importance.intervals import Interval, bootstrap_interval
+from .curves import Curves
+from .randomisation import Randomisation
+from .scores import Score
+
+Row = dict[str, Any]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FaithfulnessTable:
+    """method × score, for each image."""
+
+    methods: tuple[str, ...]
+    """Methods as they were named, then the baselines."""
+    baselines: tuple[str, ...]
+    """Those of them that know nothing of the model."""
+    scores: tuple[Score, ...]
+    values: Float[np.ndarray, "method score image"]
+    """NaN where a score was not computed for an image, or is not defined."""
+    long_names: Mapping[str, str]
+    model: str
+    target: str
+    quantity: str
+    """What deletion, insertion, ROAD and infidelity read: "probability" or "score"."""
+    reasons: Mapping[str, str]
+    """Methods that do not fit the model, each with a sentence why."""
+    notes: tuple[str, ...]
+    """What a reader must know: scores on fewer images, methods that ignore the weights."""
+    curves: Mapping[str, Curves]
+    """Of each method, if curves were asked for."""
+    randomisations: Mapping[str, Randomisation]
+    """Of each method, if it was asked for."""
+    confidence: float = 0.95
+
+    def interval(self) -> Interval:
+        """Mean over images with its bootstrap interval, `method, score`."""
+        return bootstrap_interval(np.moveaxis(self.values, -1, 0), self.confidence)
+
+    def against(self, baseline: str) -> Interval:
+        """Each method less a baseline, image by image, `method, score`: is it clearly better?
+
+        Raises:
+            HeadscopeError: the baseline is not in the table.
+        """
+        if baseline not in self.methods:
+            raise HeadscopeError(
+                f"There is no {baseline!r} in the table; there are: {', '.join(self.methods)}."
+            )
+        paired = self.values - self.values[self.methods.index(baseline)]
+        return bootstrap_interval(np.moveaxis(paired, -1, 0), self.confidence)
+
+    @property
+    def data(self) -> xr.Dataset:
+        """All numbers with their axes; `value` holds the raw ones."""
+        interval = self.interval()
+        means = {
+            name: (("method", "score"), getattr(interval, name))
+            for name in ("mean", "low", "high", "n_images")
+        }
+        return xr.Dataset(
+            {"value": (("method", "score", "image"), self.values), **means},
+            coords={
+                "method": list(self.methods),
+                "score": [score.name for score in self.scores],
+                "units": ("score", [score.units for score in self.scores]),
+                "better": ("score", [score.better for score in self.scores]),
+                "is_baseline": ("method", [name in self.baselines for name in self.methods]),
+            },
+            attrs={
+                "model": self.model,
+                "target": self.target,
+                "quantity": self.quantity,
+                "confidence": self.confidence,
+                "interval": interval.method,
+                "reasons": dict(self.reasons),
+                "notes": list(self.notes),
+            },
+        )
+
+    def rows(self) -> list[Row]:
+        """One row for each method and score, for a CSV file; methods without fit say why."""
+        interval = self.interval()
+        rows: list[Row] = [
+            {
+                "method": method,
+                "baseline": method in self.baselines,
+                "score": score.name,
+                "mean": float(interval.mean[i, j]),
+                "low": float(interval.low[i, j]),
+                "high": float(interval.high[i, j]),
+                "n_images": int(interval.n_images[i, j]),
+                "units": score.units,
+                "better": score.better,
+                "reason": "",
+            }
+            for i, method in enumerate(self.methods)
+            for j, score in enumerate(self.scores)
+        ]
+        empty = dict.fromkeys(rows[0]) if rows else {}
+        return [
+            *rows,
+            *(empty | {"method": name, "reason": why} for name, why in self.reasons.items()),
+        ]
+
+    def markdown(self) -> str:
+        """For a README: mean ± half the interval's width; the best method of each score is bold.
+
+        The best is that with the best mean among methods with the most images, baselines left out.
+        """
+        interval = self.interval()
+        half = (interval.high - interval.low) / 2
+        arrow = {"higher": "↑", "lower": "↓"}
+        head = ["method", *(f"{score.long_name} {arrow[score.better]}" for score in self.scores)]
+        best = self._best(interval)
+        lines = [_line(head), _line(["---"] * len(head))]
+        for i, method in enumerate(self.methods):
+            name = self.long_names.get(method, method)
+            cells = [f"*{name}* (baseline)" if method in self.baselines else name]
+            for j in range(len(self.scores)):
+                text = _number(interval.mean[i, j], half[i, j])
+                cells.append(f"**{text}**" if best[j] == i else text)
+            lines.append(_line(cells))
+        told = [
+            *(
+                f"{self.long_names.get(n, n)} was left out: {why}"
+                for n, why in self.reasons.items()
+            ),
+            *self.notes,
+        ]
+        return "\n".join([*lines, *(f"\n{sentence}" for sentence in told)])
+
+    def _best(self, interval: Interval) -> list[int]:
+        """Index of the best method for each score; −1 where there is none."""
+        rivals = [i for i, name in enumerate(self.methods) if name not in self.baselines]
+        found = []
+        for j, score in enumerate(self.scores):
+            sign = 1 if score.better == "higher" else -1
+            most = max((interval.n_images[i, j] for i in rivals), default=0)
+            counted = [i for i in rivals if interval.n_images[i, j] == most and most > 0]
+            found.append(max(counted, key=lambda i: sign * interval.mean[i, j], default=-1))
+        return found
+
+
+def _number(mean: float, half: float) -> str:
+    if not np.isfinite(mean):
+        return "–"
+    return f"{mean:.3f}" + (f" ± {half:.3f}" if np.isfinite(half) else "")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
