@@ -6,8 +6,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
-from .cells import Maps, onto
-from .covering import grid_of
+from ..explain.perturbing import cell_grid
+from .cells import Maps
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -18,7 +18,11 @@ def centre_map(checkpoint: Checkpoint, batch: Tensor, images: Int[np.ndarray, " 
     Photographs have their subject in the middle: a map that scores no better has found nothing.
     """
     del images
-    rows, columns = (((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in grid_of(checkpoint))
+    grid = cell_grid(checkpoint)
+    rows, columns = (
+        ((np.array(edges[1:]) + np.array(edges[:-1])) / 2 / edges[-1] - 0.5) / 0.25
+        for edges in (grid.row_edges, grid.column_edges)
+    )
     gaussian = np.exp(-(rows[:, None] ** 2 + columns**2) / 2)
     return np.repeat(gaussian[None], len(batch), axis=0)
 
@@ -27,7 +31,7 @@ def random_map(
     checkpoint: Checkpoint, batch: Tensor, images: Int[np.ndarray, " image"], *, seed: int = 0
 ) -> Maps:
     """Numbers by lot, even between 0 and 1, drawn by seed and image: the same for any model."""
-    grid = grid_of(checkpoint)
+    grid = cell_grid(checkpoint).shape
     del batch
     return np.stack([np.random.default_rng((seed, int(image))).random(grid) for image in images])
 
@@ -46,7 +50,7 @@ def edge_map(checkpoint: Checkpoint, batch: Tensor, images: Int[np.ndarray, " im
     kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=torch.float64)
     padded = torch.nn.functional.pad(grey, (1, 1, 1, 1), mode="replicate")
     slopes = torch.nn.functional.conv2d(padded, torch.stack([kernel, kernel.T])[:, None])
-    return onto(slopes.square().sum(1).sqrt().numpy(), grid_of(checkpoint))
+    return cell_grid(checkpoint).means(slopes.square().sum(1).sqrt().numpy())
 
 
 BASELINES = {"centre": centre_map, "random": random_map, "edges": edge_map}

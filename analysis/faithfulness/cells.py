@@ -1,7 +1,7 @@
-"""Maps brought to the cells that are covered, and the order in which a map covers them."""
+"""What counts as maps, and maps on a grid of another size."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ...models.errors import HeadscopeError
 
@@ -24,7 +24,7 @@ def checked(maps: Maps, n_images: int, *, name: str = "The map") -> Maps:
         bad = int((~np.isfinite(maps)).any((1, 2)).sum())
         raise HeadscopeError(
             f"{name} has places that are no numbers in {bad} of {n_images} image(s); expected "
-            "finite values: a map without a value has no order."
+            "finite values."
         )
     return maps
 
@@ -46,27 +46,3 @@ def _shares(n_from: int, n_to: int) -> Float[np.ndarray, "to of"]:
     old, new = np.arange(n_from) * n_to, np.arange(n_to)[:, None] * n_from
     shared = np.minimum(old + n_to, new + n_from) - np.maximum(old, new)
     return np.clip(shared, 0, None) / n_from
-
-
-def orders(maps: Maps, *, seed: int) -> Int[np.ndarray, "image cell"]:
-    """The cells of each image, row by row, the most relevant first; ties by lot.
-
-    The lot is drawn by the seed and the image's index, so that it does not hang on batches. The
-    least relevant first is the same order read backwards.
-    """
-    n_cells = maps[0].size
-    return np.stack(
-        [
-            np.lexsort((np.random.default_rng((seed, image)).permutation(n_cells), -of.ravel()))
-            for image, of in enumerate(maps)
-        ]
-    )
-
-
-def covered(
-    order: Int[np.ndarray, "image cell"], n_covered: int, grid: tuple[int, int]
-) -> np.ndarray:
-    """`image row column`: the first cells of each order."""
-    mask = np.zeros(order.shape, bool)
-    np.put_along_axis(mask, order[:, :n_covered], values=True, axis=1)
-    return mask.reshape(-1, *grid)

@@ -6,11 +6,11 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
+from ..explain.perturbing import CellGrid, cell_grid, cover, filling
 from ..explain.target import Target
 
 PROBABILITY, SCORE = "probability", "score"
@@ -67,16 +67,16 @@ class Covering:
         batch: Float[Tensor, "image channel row column"],
         target: Target,
         *,
-        grid: tuple[int, int] | None = None,
+        grid: CellGrid | None = None,
         fill: str = "mean",
         quantity: str | None = None,
         batch_size: int = 64,
     ) -> None:
         checkpoint.check_batch(batch)
         self.checkpoint, self.target = checkpoint, target
-        self.grid = grid or grid_of(checkpoint)
+        self.grid = grid or cell_grid(checkpoint)
         self.quantity = quantity_of(target, quantity)
-        self._batch, self._fill = batch, filled(batch, fill, self.grid)
+        self._batch, self._fill = batch, filling(checkpoint, batch, fill)
         self._batch_size = batch_size
 
     @property
@@ -94,49 +94,10 @@ class Covering:
         for start in range(0, len(masks), self._batch_size):
             part = slice(start, start + self._batch_size)
             of = torch.from_numpy(images[part]).to(self._batch.device)
-            hidden = torch.from_numpy(pixels_of(masks[part], self._batch.shape[-2:]))
-            variants = torch.where(
-                hidden[:, None].to(self._batch.device), self._fill[of], self._batch[of]
-            )
+            covered = torch.from_numpy(masks[part])
+            variants = cover(self._batch[of], covered, self._fill[of], self.grid)
             output = self.checkpoint.run(variants)
             found.append(reading(self.target, output, of, self.quantity))
             if progress is not None:
                 progress(min(part.stop, len(masks)) / len(masks))
         return np.concatenate(found)
-
-
-def pixels_of(
-    masks: Bool[np.ndarray, "variant row column"], size: tuple[int, ...]
-) -> Bool[np.ndarray, "variant height width"]:
-    """Masks of cells as masks of pixels; a pixel belongs to the cell that its centre is in."""
-    rows, columns = (
-        (np.arange(pixels) * 2 + 1) * cells // (2 * pixels)
-        for pixels, cells in zip(size, masks.shape[1:], strict=True)
-    )
-    return masks[:, rows[:, None], columns]
-
-
-def grid_of(checkpoint: Checkpoint) -> tuple[int, int]:
-    """The cells that are covered: the finest patches of at most 16 rows and columns, if any."""
-    grids = {
-        layer.layout.queries.grid
-        for layer in checkpoint.layers
-        if layer.layout.queries.n_patches > 1 and layer.layout.queries.scattered is None
-    }
-    fine = [grid for grid in grids if max(grid) <= 16]
-    if fine:
-        return max(fine, key=lambda grid: grid[0] * grid[1])
-    return min(grids, key=lambda grid: grid[0] * grid[1], default=(14, 14))
-
-
-def filled(
-    batch: Float[Tensor, "image channel row column"], fill: str, grid: tuple[int, int]
-) -> Float[Tensor, "image channel row column"]:
-    """What covered cells show."""
-    if fill == "mean":
-        return batch.mean((-2, -1), keepdim=True).expand_as(batch)
-    if fill == "blur":
-        sigma = [pixels / cells for pixels, cells in zip(batch.shape[-2:], grid, strict=True)]
-        blurred = gaussian_filter(batch.double().cpu().numpy(), (0, 0, *sigma))
-        return torch.from_numpy(blurred).to(batch)
-    raise HeadscopeError(f"There is no fill {fill!r}; there are: mean, blur.")

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
+from ..explain.perturbing import CellGrid, first_cells, ranking
 from ..explain.target import Target
-from .cells import Maps, checked, covered, onto, orders
+from .cells import Maps, checked
 from .covering import Covering
 
 STEPS = 18
@@ -70,7 +71,7 @@ def deletion_insertion(
     *,
     steps: int = STEPS,
     fill: str = "mean",
-    grid: tuple[int, int] | None = None,
+    grid: CellGrid | None = None,
     quantity: str | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -78,9 +79,10 @@ def deletion_insertion(
 ) -> Curves:
     """Cover the cells of each image in the order of its map, from both ends.
 
-    The map is averaged over each cell (`onto`); ties are broken by lot. Petsiuk et al., BMVC 2018
-    (arXiv 1806.07421), section 4.1, by cells of the patch grid and not by pixels: a network that
-    reads patches should lose whole ones. Both orders after Samek et al., IEEE TNNLS 28 (2017).
+    The map is averaged over each cell; ties are broken by lot, alike for all images.
+    Petsiuk et al., BMVC 2018 (arXiv 1806.07421), section 4.1, by cells of the patch grid and not
+    by pixels: a network that reads patches should lose whole ones. Both orders after Samek et al.,
+    IEEE TNNLS 28 (2017).
 
     Args:
         checkpoint: from `load`.
@@ -88,8 +90,8 @@ def deletion_insertion(
         maps: one for each image, on any grid.
         target: what the maps explain.
         steps: of the curve; no more than there are cells.
-        fill: what covered cells show.
-        grid: of the cells; by default the checkpoint's own patches.
+        fill: what covered cells show; see `filling`.
+        grid: of the cells; by default whole patches, at most 16 along an axis.
         quantity: "probability" (of classes, the default) or "score".
         batch_size: variants in one pass.
         seed: of ties.
@@ -110,16 +112,18 @@ def deletion_insertion(
         quantity=quantity,
         batch_size=batch_size,
     )
-    order = orders(onto(maps, covering.grid), seed=seed)
+    order = ranking(covering.grid.means(maps), seed=seed)
     n_cells = order.shape[1]
     # Rounded steps are as even as may be; the area is over the true shares.
     n_covered = np.unique(np.round(np.linspace(0, n_cells, steps + 1)).astype(int))
     inner = n_covered[1:-1]
     sides = [
-        covered(of_side, n, covering.grid) for of_side in (order, order[:, ::-1]) for n in inner
+        first_cells(of_side, int(n), covering.grid).numpy()
+        for of_side in (order, order[:, ::-1])
+        for n in inner
     ]
     # Nothing covered and all covered are the same for every order.
-    nothing = np.zeros((len(batch), *covering.grid), bool)
+    nothing = np.zeros((len(batch), *covering.grid.shape), bool)
     masks = np.concatenate([nothing, ~nothing, *sides])
     images = np.tile(np.arange(len(batch)), len(masks) // len(batch))
     values = covering(masks, images, progress).reshape(-1, len(batch)).T

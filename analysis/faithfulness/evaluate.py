@@ -13,11 +13,12 @@ from ...models.checkpoint import Checkpoint, Images
 from ...models.errors import HeadscopeError
 from ..explain.base import explanations
 from ..explain.explain import Classes, Features, method_of
+from ..explain.perturbing import CellGrid, cell_grid
 from ..explain.target import Target, target_of
 from .agreement import seed_stability
 from .baselines import BASELINES
 from .cells import Maps, checked
-from .covering import Covering, grid_of, quantity_of
+from .covering import Covering, quantity_of
 from .curves import STEPS, Curves, deletion_insertion
 from .explainers import Explainer, Explaining
 from .infidelity import Squares, infidelity, max_sensitivity
@@ -40,7 +41,7 @@ class _Task:
     target: Target
     masks: Masks | None
     squares: Squares
-    grid: tuple[int, int]
+    grid: CellGrid
     scores: tuple[Score, ...]
     curve_options: Mapping[str, Any]
     n_costly: int
@@ -147,7 +148,7 @@ def evaluate(
             "baseline out."
         )
     rows |= {name: BASELINES[name] for name in baselines}
-    grid, curve_options = grid_of(checkpoint), {"steps": steps, "fill": fill}
+    grid, curve_options = cell_grid(checkpoint), {"steps": steps, "fill": fill}
     covering = Covering(
         checkpoint, batch, aim, grid=grid, fill=fill, quantity=quantity, batch_size=4 * batch_size
     )

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
-from .cells import Maps, checked, onto
-from .covering import Covering, grid_of
+from ..explain.perturbing import CellGrid, cell_grid
+from .cells import Maps, checked
+from .covering import Covering
 from .explainers import Explainer
 
 N_SQUARES, N_SHIFTS = 64, 10
@@ -35,7 +36,7 @@ class Squares:
         self.n_images, self.n_squares, self.grid = covering.n_images, n_squares, covering.grid
         self.masks: Bool[np.ndarray, "image square row column"] = np.stack(
             [
-                _squares(np.random.default_rng((seed, image)), n_squares, self.grid)
+                _squares(np.random.default_rng((seed, image)), n_squares, self.grid.shape)
                 for image in range(self.n_images)
             ]
         )
@@ -47,8 +48,8 @@ class Squares:
     ) -> tuple[Float[np.ndarray, " image"], Float[np.ndarray, "image square"]]:
         """The quantity of each image as it is, and with each square covered; computed once."""
         if self._found is None:
-            nothing = np.zeros((self.n_images, 1, *self.grid), bool)
-            masks = np.concatenate([nothing, self.masks], axis=1).reshape(-1, *self.grid)
+            nothing = np.zeros((self.n_images, 1, *self.grid.shape), bool)
+            masks = np.concatenate([nothing, self.masks], axis=1).reshape(-1, *self.grid.shape)
             images = np.repeat(np.arange(self.n_images), self.n_squares + 1)
             values = self._covering(masks, images, progress).reshape(self.n_images, -1)
             self._found = values[:, 0], values[:, 1:]
@@ -79,15 +80,15 @@ def infidelity(
     from captum.metrics import infidelity as of_captum
 
     grid, n_images = squares.grid, squares.n_images
-    cells = onto(checked(maps, n_images), grid)
+    cells = grid.means(checked(maps, n_images))
     clean, covered = squares.run(progress)
     # captum asks for the drawn perturbations, and for the score of each: both are known.
-    masks = torch.from_numpy(squares.masks.reshape(-1, *grid).astype(np.float64))
+    masks = torch.from_numpy(squares.masks.reshape(-1, *grid.shape).astype(np.float64))
     known = {n_images: torch.from_numpy(clean), len(masks): torch.from_numpy(covered.ravel())}
     found = of_captum(
         lambda shown: known[len(shown)],
         lambda shown: (masks, shown - masks),
-        torch.ones(n_images, *grid, dtype=torch.float64),
+        torch.ones(n_images, *grid.shape, dtype=torch.float64),
         torch.from_numpy(cells),
         n_perturb_samples=squares.n_squares,
         normalize=True,
@@ -107,7 +108,7 @@ def max_sensitivity(
     *,
     radius: float = RADIUS,
     n_shifts: int = N_SHIFTS,
-    grid: tuple[int, int] | None = None,
+    grid: CellGrid | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Float[np.ndarray, " image"]:
@@ -128,22 +129,22 @@ def max_sensitivity(
             f"A radius of {radius:g} and {n_shifts} shifts move nothing; give numbers above 0."
         )
     n_images = len(batch)
-    size = (batch.shape[-2], batch.shape[-1])
-    shape = (n_images, batch.shape[1], *(grid or grid_of(checkpoint)))
+    cells = grid or cell_grid(checkpoint)
+    shape = (batch.shape[1], *cells.shape)
     asked = 0
 
-    def shifted(inputs: tuple[Tensor, ...] | Tensor, radius: float) -> Tensor:
-        of = inputs[0] if isinstance(inputs, tuple) else inputs
+    def shifted(inputs: tuple[Tensor, ...] | Tensor, radius: float) -> tuple[Tensor]:
+        of = _only(inputs)
         # captum repeats each image as often as there are shifts at once: here, once.
         draws = [
-            np.random.default_rng((seed, image, asked)).uniform(-radius, radius, shape[1:])
+            np.random.default_rng((seed, image, asked)).uniform(-radius, radius, shape)
             for image in range(n_images)
         ]
-        return of + torch.from_numpy(_nearest(np.stack(draws), size)).to(of)
+        return (of + cells.pixels(torch.from_numpy(np.stack(draws))).to(of),)
 
     def explained(inputs: tuple[Tensor, ...] | Tensor) -> tuple[Tensor]:
         nonlocal asked
-        of = inputs[0] if isinstance(inputs, tuple) else inputs
+        of = _only(inputs)
         maps = checked(explainer(checkpoint, of, np.arange(n_images)), n_images)
         asked += 1
         if progress is not None:
@@ -152,7 +153,7 @@ def max_sensitivity(
 
     return sensitivity_max(
         explained,
-        batch,
+        (batch,),
         perturb_func=shifted,
         perturb_radius=radius,
         n_perturb_samples=n_shifts,
@@ -171,11 +172,6 @@ def _squares(
     return masks
 
 
-def _nearest(
-    cells: Float[np.ndarray, "image channel row column"], size: tuple[int, int]
-) -> Float[np.ndarray, "image channel height width"]:
-    rows, columns = (
-        (np.arange(pixels) * 2 + 1) * n // (2 * pixels)
-        for pixels, n in zip(size, cells.shape[2:], strict=True)
-    )
-    return cells[:, :, rows[:, None], columns]
+def _only(inputs: tuple[Tensor, ...] | Tensor) -> Tensor:
+    """captum hands over what it was given, in a tuple or not."""
+    return inputs if isinstance(inputs, Tensor) else inputs[0]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
-from .cells import checked, onto
-from .covering import grid_of
+from ..explain.perturbing import CellGrid, cell_grid
+from .cells import checked
 from .explainers import Explainer
 from .ranks import rank_correlation
 
@@ -173,7 +173,7 @@ def randomisation_check(
     mode: Literal["full", "cascading", "independent"] = "full",
     how: How = "redraw",
     seeds: Sequence[int] = (0, 1, 2),
-    grid: tuple[int, int] | None = None,
+    grid: CellGrid | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Randomisation:
     """Maps of the model beside those of copies with random weights, by rank correlation.
@@ -191,16 +191,16 @@ def randomisation_check(
         mode: which weights are randomised.
         how: "redraw" or "permute"; see `randomised`.
         seeds: of the copies.
-        grid: of the cells compared; by default the checkpoint's own patches.
+        grid: of the cells compared; by default whole patches, at most 16 along an axis.
         progress: told the share that is done; whatever it raises stops the work.
     """
     if not seeds:
         raise HeadscopeError("No seeds to randomise by; give at least one.")
-    grid = grid or grid_of(checkpoint)
+    grid = grid or cell_grid(checkpoint)
     images = np.arange(len(batch))
 
     def maps_of(of: Checkpoint) -> np.ndarray:
-        return onto(checked(explainer(of, batch, images), len(batch), name=method), grid)
+        return grid.means(checked(explainer(of, batch, images), len(batch), name=method))
 
     clean = maps_of(checkpoint)
     chosen = _chosen(checkpoint, mode)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
+from ..explain.perturbing import CellGrid, cell_grid, first_cells, ranking
 from ..explain.target import Target
-from .cells import Maps, checked, covered, onto, orders
-from .covering import grid_of, pixels_of, quantity_of, reading
+from .cells import Maps, checked
+from .covering import quantity_of, reading
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 """Of the cells that are removed."""
@@ -52,7 +53,7 @@ def road(
     *,
     shares: Sequence[float] = SHARES,
     noise: float = NOISE,
-    grid: tuple[int, int] | None = None,
+    grid: CellGrid | None = None,
     quantity: str | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -74,15 +75,15 @@ def road(
             f"The shares {tuple(shares)} must lie between 0 and 1, both left out: where all is "
             "removed there is no neighbour left."
         )
-    grid = grid or grid_of(checkpoint)
+    grid = grid or cell_grid(checkpoint)
     quantity = quantity_of(target, quantity)
-    order = orders(onto(maps, grid), seed=seed)
+    order = ranking(grid.means(maps), seed=seed)
     n_covered = [min(max(round(share * order.shape[1]), 1), order.shape[1] - 1) for share in shares]
     values = np.empty((2, len(shares), len(batch)))
     images = np.arange(len(batch))
     for side, of_side in enumerate((order, order[:, ::-1])):
         for step, n in enumerate(n_covered):
-            masks = pixels_of(covered(of_side, n, grid), checkpoint.preprocessing.size)
+            masks = grid.pixels(first_cells(of_side, n, grid)).numpy()
             for start in range(0, len(batch), batch_size):
                 part = slice(start, start + batch_size)
                 imputed = torch.stack(

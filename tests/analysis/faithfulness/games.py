@@ -20,15 +20,14 @@ def noise(n_images: int = 3, seed: int = 0) -> torch.Tensor:
 
 
 def contributions(batch: torch.Tensor) -> np.ndarray:
-    """What each patch adds to the logit of class 0 over the image's mean colour.
+    """What each patch adds to the logit of class 0; covered, its content is 0.
 
     Head 2 attends to all 17 tokens alike and counts twice; head 3 to the sink, and counts −½.
     """
     content = batch.reshape(-1, 3, GRID, PATCH_PX, GRID, PATCH_PX).mean((1, 3, 5))
     weights = torch.full((GRID * GRID,), 2 / 17, dtype=torch.float64)
     weights[SINK_PATCH] -= 0.5
-    over = content - batch.mean((1, 2, 3))[:, None, None]
-    return (over * weights.view(GRID, GRID)).numpy()
+    return (content * weights.view(GRID, GRID)).numpy()
 
 
 def gradient_times_input(

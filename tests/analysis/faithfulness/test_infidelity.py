@@ -6,6 +6,7 @@ import torch
 
 import headscope as hs
 from headscope.analysis.faithfulness import Squares, infidelity, max_sensitivity
+from headscope.analysis.faithfulness.baselines import centre_map
 from headscope.analysis.faithfulness.covering import Covering
 
 from .games import contributions, noise, target
@@ -79,7 +80,7 @@ def test_sensitivity_is_the_largest_relative_move(known: hs.Checkpoint) -> None:
 
     alone = max_sensitivity(known, batch[:1], pixels, radius=0.2, n_shifts=4)
     np.testing.assert_allclose(alone, found[:1])
-    still = max_sensitivity(known, batch, lambda c, b, i: np.ones((len(b), 4, 4)))
+    still = max_sensitivity(known, batch, centre_map)
     np.testing.assert_array_equal(still, 0)
     with pytest.raises(hs.HeadscopeError, match="above 0"):
         max_sensitivity(known, batch, pixels, radius=0)
