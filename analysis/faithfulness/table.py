@@ -66,17 +66,17 @@ class FaithfulnessTable:
         """All numbers with their axes; `value` holds the raw ones."""
         interval = self.interval()
         means = {
-            name: (("method", "score"), getattr(interval, name))
+            name: (("explanation", "score"), getattr(interval, name))
             for name in ("mean", "low", "high", "n_images")
         }
         return xr.Dataset(
-            {"value": (("method", "score", "image"), self.values), **means},
+            {"value": (("explanation", "score", "image"), self.values), **means},
             coords={
-                "method": list(self.methods),
+                "explanation": list(self.methods),
                 "score": [score.name for score in self.scores],
                 "units": ("score", [score.units for score in self.scores]),
                 "better": ("score", [score.better for score in self.scores]),
-                "is_baseline": ("method", [name in self.baselines for name in self.methods]),
+                "is_baseline": ("explanation", [name in self.baselines for name in self.methods]),
             },
             attrs={
                 "model": self.model,
