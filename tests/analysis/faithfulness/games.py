@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 import headscope as hs
+from headscope.analysis.explain.base import Answer, Method, Question
 from headscope.analysis.explain.target import Target
 
 GRID, PATCH_PX, SINK_PATCH = 4, 8, 5
@@ -39,3 +40,24 @@ def gradient_times_input(
         score = checkpoint.readout(checkpoint.model(batch))[:, 0].sum()
         (slope,) = torch.autograd.grad(score, batch)
     return (slope * batch).sum(1).detach().double().numpy()
+
+
+def tiny(name: str, *, slow: bool = False, why: str = "") -> Method:
+    """A method for these tests alone; nothing of it is left in the registry."""
+
+    def compute(question: Question) -> Answer:
+        question.tell(0.5)
+        drawn = np.random.default_rng(question.seed).random((len(question.batch), 4, 4))
+        return Answer(drawn)
+
+    return Method(
+        name,
+        f"Tiny {name}",
+        "",
+        compute,
+        {},
+        signed=True,
+        of_target=True,
+        slow=slow,
+        why_not=lambda _: why,
+    )

@@ -22,7 +22,7 @@ from headscope.analysis.faithfulness import (
     road,
 )
 
-from .games import contributions, gradient_times_input, noise, target
+from .games import contributions, gradient_times_input, noise, target, tiny
 
 N_IMAGES = 8
 
@@ -123,27 +123,6 @@ def test_it_is_labelled_and_written_out(table) -> None:
     assert "On the first 2 of 8 images: Max-sensitivity" in text
     assert "parts hardly changes" in text
     assert "centre hardly changes" in text
-
-
-def tiny(name: str, *, slow: bool = False, why: str = "") -> Method:
-    """A method for these tests alone; nothing of it is left in the registry."""
-
-    def compute(question: Question) -> Answer:
-        question.tell(0.5)
-        drawn = np.random.default_rng(question.seed).random((len(question.batch), 4, 4))
-        return Answer(drawn + contributions(question.batch))
-
-    return Method(
-        name,
-        f"Tiny {name}",
-        "",
-        compute,
-        {},
-        signed=True,
-        of_target=True,
-        slow=slow,
-        why_not=lambda _: why,
-    )
 
 
 @pytest.fixture
