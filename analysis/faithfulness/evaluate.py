@@ -1,7 +1,7 @@
 """Is an explanation true to the model? Every method on the same images, by every score."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class _Task:
     curve_options: Mapping[str, Any]
     n_costly: int
     seed: int
+    maps: dict[str, Maps] = field(default_factory=dict)
     curves: dict[str, Curves] = field(default_factory=dict)
     randomisations: dict[str, Randomisation] = field(default_factory=dict)
 
@@ -54,20 +55,12 @@ class _Task:
         if n_images >= len(self.batch):
             return self
         some = slice(0, n_images)
-        target = self.target.take(some)
-        return _Task(
-            self.checkpoint,
-            self.batch[some],
-            target,
-            None if self.masks is None else self.masks[some],
-            self.squares.first(n_images),
-            self.grid,
-            self.scores,
-            self.curve_options,
-            self.n_costly,
-            self.seed,
-            self.curves,
-            self.randomisations,
+        return replace(
+            self,
+            batch=self.batch[some],
+            target=self.target.take(some),
+            masks=None if self.masks is None else self.masks[some],
+            squares=self.squares.first(n_images),
         )
 
 
@@ -196,6 +189,7 @@ def evaluate(
         quantity=quantity_of(aim, quantity),
         reasons=reasons,
         notes=_notes(task, slow, n_slow),
+        maps=task.maps,
         curves=task.curves,
         randomisations=task.randomisations,
         confidence=confidence,
@@ -232,21 +226,29 @@ def _score(
 ) -> dict[str, Float[np.ndarray, " image"]]:
     """Every score of one method, by name."""
     n_images, images = len(task.batch), np.arange(len(task.batch))
-    given = isinstance(row, np.ndarray)
-    maps = checked(
-        row if isinstance(row, np.ndarray) else row(task.checkpoint, task.batch, images),
-        n_images,
-        name=long_name,
-    )
     kinds = dict.fromkeys(score.kind for score in task.scores)
-    if given:
+    if isinstance(row, np.ndarray):
         kinds = {kind: None for kind in kinds if kind not in COSTLY}
+    latest = (0.0, "maps")
+
+    def pulse(share: float) -> None:
+        """Of a method at work: how far it is with the maps; later only that it can be stopped."""
+        done, doing = latest
+        tell(share / (len(kinds) + 1) if doing == "maps" else done, doing)
+
+    if isinstance(row, Explaining):
+        row = replace(row, progress=pulse)
+    maps = row if isinstance(row, np.ndarray) else row(task.checkpoint, task.batch, images)
+    maps = checked(maps, n_images, name=long_name)
+    task.maps[name] = task.grid.means(maps)
     some = task.first(task.n_costly)
     found: dict[str, Float[np.ndarray, " image"]] = {}
     for index, kind in enumerate(kinds):
 
         def part(share: float, index: int = index, kind: str = kind) -> None:
-            tell((index + 1 + share) / (len(kinds) + 1), kind)
+            nonlocal latest
+            latest = ((index + 1 + share) / (len(kinds) + 1), kind)
+            tell(*latest)
 
         part(0)
         if kind == "curves":
@@ -313,8 +315,14 @@ def _costly(
         return {"randomised": check.rho[-1].mean(0)}
     if kind == "seeds" and isinstance(explainer, Explaining):
         seeded = [explainer.with_seed(task.seed + seed) for seed in SEEDS[1:]]
+        alone = [of(task.checkpoint, task.batch[:1], images[:1]) for of in (explainer, seeded[0])]
+        if np.array_equal(
+            alone[0], alone[1]
+        ):  # nothing is by lot: what is the same for one is for all
+            return {"stability": np.ones(len(images))}
         others = [of(task.checkpoint, task.batch, images) for of in seeded]
-        return {"stability": seed_stability([maps[: len(images)], *others])}
+        seen = [maps[: len(images)], *others]
+        return {"stability": seed_stability([task.grid.means(of) for of in seen])}
     return {}
 
 

@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from ...models.errors import HeadscopeError
 from ..importance.intervals import Interval, bootstrap_interval
+from .agreement import MapAgreement, map_agreement
+from .cells import Maps
 from .curves import Curves
 from .randomisation import Randomisation
 from .scores import Score
@@ -38,6 +40,8 @@ class FaithfulnessTable:
     """Methods that do not fit the model, each with a sentence why."""
     notes: tuple[str, ...]
     """What a reader must know: scores on fewer images, methods that ignore the weights."""
+    maps: Mapping[str, Maps]
+    """Of each method, averaged over the cells of one grid; of slow ones for fewer images."""
     curves: Mapping[str, Curves]
     """Of each method, if curves were asked for."""
     randomisations: Mapping[str, Randomisation]
@@ -60,6 +64,11 @@ class FaithfulnessTable:
             )
         paired = self.values - self.values[self.methods.index(baseline)]
         return bootstrap_interval(np.moveaxis(paired, -1, 0), self.confidence)
+
+    def agreement(self) -> MapAgreement:
+        """Rank correlation between the maps of all methods, on the images that all have."""
+        shared = min(len(maps) for maps in self.maps.values())
+        return map_agreement({name: maps[:shared] for name, maps in self.maps.items()})
 
     @property
     def data(self) -> xr.Dataset:

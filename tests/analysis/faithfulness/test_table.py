@@ -159,6 +159,11 @@ def test_registered_methods_are_asked_and_misfits_are_told(known, batch, tiny_me
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert any(doing == "slow: seeds" for _, doing in told)
+    assert any(doing == "slow: maps" and share % (1 / 3) > 0 for share, doing in told)
+    agreement = table.agreement()
+    assert agreement.names == table.methods
+    assert agreement.rho.shape == (3, 3, 3)  # the slow one has three images
+    np.testing.assert_allclose(agreement.mean[[0, 1], [0, 1]], 1)
     text = table.markdown()
     assert "Tiny misfit was left out: it has no nose." in text
     assert "On the first 3 of 8 images: Tiny slow." in text

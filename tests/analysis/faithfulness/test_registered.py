@@ -1,0 +1,47 @@
+"""Every method that is registered can be tabled, and says so when it ignores the weights."""
+
+import numpy as np
+import torch
+
+import headscope as hs
+from headscope.analysis.explain import explanations
+from headscope.analysis.faithfulness import Explaining, evaluate, scene_masks
+from headscope.models.demo.scenes import scene
+
+from .games import target
+
+SCENES = (0, 8)
+
+
+def test_quick_methods_have_a_row_or_a_reason(demo: hs.Checkpoint) -> None:
+    quick = [name for name, method in explanations().items() if not method.slow]
+    table = evaluate(
+        demo,
+        demo.prepare(np.stack([scene(seed).image for seed in SCENES])),
+        quick,
+        target=torch.tensor([scene(seed).label for seed in SCENES]),
+        masks=scene_masks(SCENES),
+        scores=["difference", "randomised", "pointing", "iou"],
+        steps=6,
+    )
+    assert {*table.methods, *table.reasons} == {*quick, *table.baselines}
+    assert np.isfinite(table.values).all()
+    for name in table.methods:
+        check = table.randomisations[name]
+        assert bool(check.sentence) >= (not check.depends_on_weights)
+        assert (check.sentence in table.notes) == bool(check.sentence)
+    assert not any(table.randomisations[name].depends_on_weights for name in table.baselines)
+
+
+def test_an_explanation_of_some_images_is_that_of_the_batch(demo: hs.Checkpoint) -> None:
+    batch = demo.prepare(np.stack([scene(seed).image for seed in SCENES]))
+    for name, method in explanations().items():
+        if method.slow or method.why_not(demo):
+            continue
+        explaining = Explaining(name, target(batch, index=3))
+        both = explaining(demo, batch, np.arange(2))
+        alone = explaining(demo, batch[1:], np.array([1]))
+        # Of what is drawn at random another image has its own share; float32 else.
+        if np.array_equal(both, explaining.with_seed(1)(demo, batch, np.arange(2))):
+            scale = np.abs(both[1]).max()
+            np.testing.assert_allclose(alone[0], both[1], atol=1e-3 * scale, err_msg=name)
