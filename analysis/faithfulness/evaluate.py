@@ -106,7 +106,7 @@ def evaluate(
         fill: what covered cells show.
         quantity: "probability" or "score".
         n_slow: slow methods are given the first so many images only.
-        n_costly: scores that run a method again and again, likewise.
+        n_costly: scores that run a method again and again, likewise; of slow methods an eighth.
         batch_size: images in one pass of a method.
         seed: of all that is by lot.
         confidence: of the intervals.
@@ -169,9 +169,10 @@ def evaluate(
 
         tell(0, "maps")
         is_slow = name in named and name in registry and registry[name].slow
-        of = task.first(n_slow) if is_slow else task
-        if of is not task:
+        of = task
+        if is_slow:
             slow.append(name)
+            of = replace(task.first(n_slow), n_costly=_of_slow(n_costly))
         found = _score(of, name, row, _long_name(name), tell)
         for column, score in enumerate(wanted):
             if score.name in found:
@@ -326,20 +327,27 @@ def _costly(
     return {}
 
 
+def _of_slow(n_costly: int) -> int:
+    """Images for costly scores of slow methods, which are hundreds of passes times a dozen."""
+    return max(1, n_costly // 8)
+
+
 def _long_name(name: str) -> str:
     methods = explanations()
     return methods[name].long_name if name in methods else name
 
 
 def _notes(task: _Task, slow: list[str], n_slow: int) -> tuple[str, ...]:
-    notes = []
-    if slow:
-        names = ", ".join(_long_name(name) for name in slow)
-        notes.append(f"On the first {n_slow} of {len(task.batch)} images: {names}.")
-    costly = [score.long_name for score in task.scores if score.kind in COSTLY]
-    if costly and task.n_costly < len(task.batch):
-        notes.append(
-            f"On the first {task.n_costly} of {len(task.batch)} images: {', '.join(costly)}."
-        )
-    notes += [check.sentence for check in task.randomisations.values() if check.sentence]
+    notes, n_images = [], len(task.batch)
+    names = ", ".join(_long_name(name) for name in slow)
+    if slow and n_slow < n_images:
+        notes.append(f"On the first {n_slow} of {n_images} images: {names}.")
+    costly = ", ".join(score.long_name for score in task.scores if score.kind in COSTLY)
+    if costly and task.n_costly < n_images:
+        notes.append(f"On the first {task.n_costly} of {n_images} images: {costly}.")
+    if costly and slow and _of_slow(task.n_costly) < n_images:
+        notes.append(f"On the first {_of_slow(task.n_costly)}: the same scores of {names}.")
+    # Of a baseline it is known.
+    checks = [check for name, check in task.randomisations.items() if name not in BASELINES]
+    notes += [check.sentence for check in checks if check.sentence]
     return tuple(notes)

@@ -14,9 +14,12 @@ from .agreement import MapAgreement, map_agreement
 from .cells import Maps
 from .curves import Curves
 from .randomisation import Randomisation
-from .scores import Score
+from .scores import COSTLY, Score
 
 Row = dict[str, Any]
+
+DECIMALS = 3
+"""Of numbers in the Markdown table."""
 
 
 @final
@@ -126,7 +129,8 @@ class FaithfulnessTable:
     def markdown(self) -> str:
         """For a README: mean ± half the interval's width; the best method of each score is bold.
 
-        The best is that with the best mean among methods with the most images, baselines left out.
+        The best has the best mean among methods with the most images, baselines left out. Nothing
+        is bold where a score is a check to pass: sensitivity, random weights, seeds.
         """
         interval = self.interval()
         half = (interval.high - interval.low) / 2
@@ -139,7 +143,7 @@ class FaithfulnessTable:
             cells = [f"*{name}* (baseline)" if method in self.baselines else name]
             for j in range(len(self.scores)):
                 text = _number(interval.mean[i, j], half[i, j])
-                cells.append(f"**{text}**" if best[j] == i else text)
+                cells.append(f"**{text}**" if i in best[j] else text)
             lines.append(_line(cells))
         told = [
             *(
@@ -150,22 +154,28 @@ class FaithfulnessTable:
         ]
         return "\n".join([*lines, *(f"\n{sentence}" for sentence in told)])
 
-    def _best(self, interval: Interval) -> list[int]:
-        """Index of the best method for each score; −1 where there is none."""
+    def _best(self, interval: Interval) -> list[set[int]]:
+        """Indices of the best methods for each score, as they are written."""
         rivals = [i for i, name in enumerate(self.methods) if name not in self.baselines]
-        found = []
+        found: list[set[int]] = []
         for j, score in enumerate(self.scores):
             sign = 1 if score.better == "higher" else -1
             most = max((interval.n_images[i, j] for i in rivals), default=0)
-            counted = [i for i in rivals if interval.n_images[i, j] == most and most > 0]
-            found.append(max(counted, key=lambda i: sign * interval.mean[i, j], default=-1))
+            means = {
+                i: sign * round(float(interval.mean[i, j]), DECIMALS)
+                for i in rivals
+                if interval.n_images[i, j] == most > 0 and score.kind not in COSTLY
+            }
+            best = max(means.values(), default=None)
+            found.append({i for i, mean in means.items() if mean == best})
         return found
 
 
 def _number(mean: float, half: float) -> str:
     if not np.isfinite(mean):
         return "–"
-    return f"{mean:.3f}" + (f" ± {half:.3f}" if np.isfinite(half) else "")
+    spread = f" ± {half:.{DECIMALS}f}" if np.isfinite(half) else ""
+    return f"{mean:.{DECIMALS}f}{spread}"
 
 
 def _line(cells: list[str]) -> str:
