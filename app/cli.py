@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..models.errors import HeadscopeError
+from .explain_command import add_explain
 from .models_command import add_models
 
 DONE, WRONG, INTERRUPTED = 0, 2, 130
@@ -129,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_app(commands)
     _add_analyze(commands)
+    add_explain(commands, _command, _add_model_options)
     _add_inspect(commands)
     add_models(commands, _command)
     _add_demo(commands)

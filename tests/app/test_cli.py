@@ -56,7 +56,7 @@ def sentence(capsys) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["app"], ["analyze"], ["inspect"], ["demo"], ["demo", "train"]]
+    "command", [[], ["app"], ["analyze"], ["explain"], ["inspect"], ["demo"], ["demo", "train"]]
 )
 def test_help(command, capsys):
     assert main([*command, "--help"]) == 0
@@ -81,7 +81,10 @@ def test_help_and_version_import_nothing_heavy(argument):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope"], "invalid choice: 'nope' (choose from app, analyze, inspect, models, demo)"),
+        (
+            ["nope"],
+            "invalid choice: 'nope' (choose from app, analyze, explain, inspect, models, demo)",
+        ),
         (["demo"], 'required: COMMAND; see "headscope demo --help"'),
         (["analyze"], 'required: IMAGES, --out; see "headscope analyze --help"'),
         (["analyze", "x", "--model", "m"], "required: --out"),
