@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ..models.errors import HeadscopeError
 from .models_command import add_models
+from .patterns_command import add_patterns
 
 DONE, WRONG, INTERRUPTED = 0, 2, 130
 """Exit status: done; wrong usage or input, one sentence on stderr; Ctrl-C."""
@@ -124,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_app(commands)
     _add_analyze(commands)
+    add_patterns(commands, _command)
     _add_inspect(commands)
     add_models(commands, _command)
     _add_demo(commands)
