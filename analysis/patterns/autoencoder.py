@@ -1,6 +1,6 @@
 """A small convolutional autoencoder of attention maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -139,8 +139,7 @@ class Autoencoder(nn.Module):
         return maps[:, : maps.shape[1] - n_values].unflatten(1, self.shape), maps[:, -n_values:]
 
 
-def _in_parts(function: "object", rows: np.ndarray, n_out: int) -> np.ndarray:
-    assert callable(function)
+def _in_parts(function: Callable[[Tensor], Tensor], rows: np.ndarray, n_out: int) -> np.ndarray:
     result = np.empty((len(rows), n_out), np.float32)
     with torch.inference_mode():
         for start in range(0, len(rows), AT_ONCE):

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 
 def grid_cells(n: int, side: int) -> Float[np.ndarray, "place cell"]:
-    """Which part of each of `n` places along an axis lies in which of `side` cells; rows sum to 1."""
+    """Which part of each of `n` places on an axis lies in which of `side` cells; rows sum to 1."""
     return np.stack([overlap(index, n, side) for index in range(n)])
 
 

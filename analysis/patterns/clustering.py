@@ -1,6 +1,7 @@
 """Groups maps that are alike."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -79,8 +80,8 @@ def cluster(
 
     Args:
         latents: the points.
-        method: `"kmeans"`, or `"hdbscan"` (Campello et al. 2013), which finds the number of clusters
-            itself and leaves out what is in none.
+        method: `"kmeans"`, or `"hdbscan"` (Campello et al. 2013), which finds the number of
+            clusters itself and leaves out what is in none.
         k: number of clusters for k-means; None: the one of `CHOICES` with the best silhouette.
         seed: of the random starts.
         progress: told the share that is done.
@@ -136,8 +137,7 @@ def silhouette(latents: Float[np.ndarray, "map latent"], labels: Int[np.ndarray,
 def _kmeans(latents: np.ndarray, k: int, seed: int) -> Int[np.ndarray, " map"]:
     from sklearn.cluster import KMeans
 
-    # In float64 the threads' order of summing does not show.
-    means = KMeans(k, n_init=STARTS, random_state=seed)
+    means = KMeans(k, n_init=STARTS, random_state=seed)  # pyright: ignore[reportArgumentType]
     return means.fit_predict(latents.astype(np.float64)).astype(np.int64)
 
 
@@ -145,7 +145,8 @@ def _hdbscan(latents: np.ndarray) -> Int[np.ndarray, " map"]:
     from sklearn.cluster import HDBSCAN
 
     smallest = max(5, round(SMALLEST * len(latents)))
-    found = HDBSCAN(min_cluster_size=smallest, min_samples=5, copy=True)
+    options: dict[str, Any] = {"min_cluster_size": smallest, "min_samples": 5, "copy": True}
+    found = HDBSCAN(**options)
     labels = found.fit_predict(latents.astype(np.float64)).astype(np.int64)
     if not (labels != NONE).any():
         raise HeadscopeError(

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...models.capture import LayerAttention
 from .cells import overlap
 from .pairs import Pairs
 from .statistics import Sums
@@ -39,7 +38,7 @@ class Form:
     channels: tuple[str, ...]
     side: int
     """Rows and columns of each channel."""
-    compute: Callable[[LayerAttention, Pairs, Sums], Float[Tensor, "image head channel row column"]]
+    compute: Callable[[Pairs, Sums], Float[Tensor, "image head channel row column"]]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,9 +70,7 @@ def offset_cells(reach: int) -> Float[np.ndarray, "offset cell"]:
     return cells
 
 
-def _offset_form(
-    layer: LayerAttention, pairs: Pairs, sums: Sums
-) -> Float[Tensor, "image head channel row column"]:
+def _offset_form(pairs: Pairs, sums: Sums) -> Float[Tensor, "image head channel row column"]:
     """Where patches look from where they are, and which places get attention whatever the query.
 
     The first channel is the mean attention by offset (key − query), per pair of patches and not
@@ -95,9 +92,7 @@ def _offset_form(
     return torch.stack([offset, received], dim=2)
 
 
-def _raw_form(
-    layer: LayerAttention, pairs: Pairs, sums: Sums
-) -> Float[Tensor, "image head channel row column"]:
+def _raw_form(pairs: Pairs, sums: Sums) -> Float[Tensor, "image head channel row column"]:
     """Which region of the image attends to which: `REGIONS`² rows and columns, in reading order.
 
     An absolute form, after the raw maps of Li et al. (TVCG 2023), pooled so that grids of any size
@@ -105,7 +100,7 @@ def _raw_form(
     """
     weights = sums.weights
     n = REGIONS**2
-    if not layer.queries.n_patches or not layer.keys.n_patches:
+    if not pairs.layout.queries.n_patches or not pairs.n_keys:
         return weights.new_zeros(*weights.shape[:1], weights.shape[2], 1, n, n)
     queries = pairs.query_places(REGIONS).to(weights)[pairs.query_patch] * pairs.query[..., None]
     keys = pairs.key_places(REGIONS).to(weights)[pairs.key_patch] * pairs.key[..., None]

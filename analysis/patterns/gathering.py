@@ -26,7 +26,12 @@ def maps_of_images(
     Raises:
         HeadscopeError: an image cannot be read, or there is no such form.
     """
-    sources = find_sources(one_or_many(images), lambda place: None, None)
+    given = one_or_many(images)
+
+    def checking(place: int) -> None:
+        progress("Checking the images", place / len(given))
+
+    sources = find_sources(given, checking, None)
 
     def crops(indices: Sequence[int]) -> UInt8[np.ndarray, "image row column 3"]:
         return np.stack([checkpoint.crop(sources[index].photograph()) for index in indices])

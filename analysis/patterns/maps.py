@@ -176,7 +176,7 @@ def _form(name: str) -> Form:
 def _rows(layer: LayerAttention, form: Form) -> tuple[Tensor, Tensor]:
     pairs = pairs_of(layer.layout)
     sums = sums_of(layer, pairs)
-    channels = form.compute(layer, pairs, sums).flatten(2)
+    channels = form.compute(pairs, sums).flatten(2)
     own = torch.zeros_like(sums.patch)
     if float(pairs.by_offset.sum()):
         own = sums.offset[..., pairs.by_offset.numel() // 2]  # the middle is offset (0, 0)

@@ -23,7 +23,7 @@ class Rule:
 
     name: str
     conditions: tuple[tuple[str, str, float], ...]
-    """Statistic (mean over the members), comparison, threshold. None holds for what is undefined."""
+    """Statistic (mean over the members), comparison, threshold; not met by what is undefined."""
     reading: str
     """In words."""
 
@@ -67,9 +67,9 @@ RULES = (
         "some patches get most of the attention, other ones in each image",
     ),
 )
-"""The first that holds names a pattern; where none does, it is `MIXED`. Shares are of one half
-because no two of them can then hold at once; the other thresholds are set between what the
-known-answer maps and uniform attention have, and are not fitted to any checkpoint."""
+"""The first that holds names a pattern; where none does, it is `MIXED`. Shares have to be one half,
+so that hardly two of them hold at once; the other thresholds are chosen by hand, well between
+uniform attention and the pure pattern: a name is a proposal, to be read beside the numbers."""
 
 
 def propose(statistics: Mapping[str, float]) -> str:
