@@ -27,6 +27,8 @@ IMPROVEMENT = 0.002
 """Share by which an error has to fall to count as better."""
 RATE = 2e-3
 BATCH = 128
+"""Maps of a step at most; few maps are divided into `STEPS` smaller batches."""
+STEPS = 20
 HELD_OUT = 0.1
 """Share of the images that end the training, and share of those that it is measured on."""
 
@@ -103,6 +105,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     network = Autoencoder(form.shape, len(VALUES), n_latent).begin(mean, components, generator)
     weights = [p for p in network.parameters() if p.requires_grad]
+    size = int(np.clip(len(fit) // STEPS, 8, BATCH))
     optimiser = torch.optim.Adam(weights, RATE, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, MOST_EPOCHS)
 
@@ -112,7 +115,7 @@ def train(
     for epoch in range(MOST_EPOCHS):
         progress("Learning patterns", epoch / MOST_EPOCHS)
         total = 0.0
-        for rows in torch.randperm(len(fit), generator=generator).split(BATCH):
+        for rows in torch.randperm(len(fit), generator=generator).split(size):
             batch = fit[rows]
             loss = (network(batch) - batch).square().sum(1).mean()
             optimiser.zero_grad()
