@@ -1,5 +1,6 @@
 """Two numbers for each map, to be drawn."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,9 @@ def project_pca(latents: Float[np.ndarray, "map latent"]) -> Projection:
 
 def project_umap(latents: Float[np.ndarray, "map latent"], *, seed: int = 0) -> Projection:
     """UMAP (McInnes et al. 2018), begun at the plane of PCA, in one thread."""
-    from umap import UMAP
+    with warnings.catch_warnings():  # it says that TensorFlow is not there, which is not used
+        warnings.simplefilter("ignore", ImportWarning)
+        from umap import UMAP
 
     points = latents.astype(np.float64)
     begin = project_pca(latents).points

@@ -122,7 +122,7 @@ def _between_patches(pairs: Pairs, sums: Sums) -> list[Float[Tensor, "image head
         of_column / even_column,
         near / of_near,
         reach / even_reach.clamp_min(1e-9),
-        torch.exp(of_pairs.given) / of_pairs.n_met,
+        torch.exp(of_pairs.given - of_pairs.met),
         torch.exp(of_pairs.key) / pairs.n_keys,
         of_pairs.dependence,
         (sums.key / sums.patch[..., None]).amax(-1),
@@ -136,27 +136,29 @@ class _Entropies:
     given: Float[Tensor, "image head"]
     """Of the key patches of a query, mean over queries by what they give to patches."""
     dependence: Float[Tensor, "image head"]
-    n_met: float
-    """Key patches that a query meets; geometric mean over queries."""
+    met: Float[Tensor, "image head"]
+    """ln of the key patches that a query meets, mean over queries as for `given`."""
 
     @classmethod
     def of(cls, pairs: Pairs, sums: Sums) -> "_Entropies":
         both = (pairs.query[:, :, None] & pairs.key[:, None]).to(sums.weights)
         total = sums.patch * pairs.n_queries
         joint = sums.weights * both[:, None] / total[:, None, :, None, None]
-        queries = torch.special.entr(joint.sum(-1)).sum((1, 3))
+        of_query = joint.sum(-1)
+        queries = torch.special.entr(of_query).sum((1, 3))
         given = torch.special.entr(joint).sum((1, 3, 4)) - queries
         keys = torch.special.entr(sums.key / sums.patch[..., None]).sum(-1)
         # Of windows themselves, who share no keys: not what a head does.
-        met = both.sum(-1)
-        met = met[met > 0].double()
-        n_met = float(met.log().mean().exp())
+        n_met = both.sum(-1)
+        log_met = (of_query * n_met.clamp_min(1).log()[:, None]).sum((1, 3))
+        met = n_met[n_met > 0].double()
         by_key = both.sum(1).new_zeros(pairs.n_keys, dtype=torch.float64)
         even = (both.double() / both.sum(-1, keepdim=True).clamp_min(1)).sum(1).flatten()
         by_key.index_add_(0, pairs.key_patch.reshape(-1).to(by_key.device), even)
         of_windows = float(torch.special.entr(by_key / by_key.sum()).sum() - met.log().mean())
         most = np.log(max(2, min(pairs.n_keys, len(met)))) - of_windows
-        return cls(keys, given, ((keys - given - of_windows) / max(most, 1e-9)).clamp(0, 1), n_met)
+        dependence = ((keys - given - of_windows) / max(most, 1e-9)).clamp(0, 1)
+        return cls(keys, given, dependence, log_met)
 
 
 def _effective(shares: Float[Tensor, "*lead key"]) -> Float[Tensor, "*lead"]:

@@ -7,14 +7,17 @@ import pytest
 
 import headscope as hs
 from headscope.analysis.patterns import fit_patterns, join, measure_stability
+from headscope.analysis.patterns.forms import FAR, NEAR, SIDE
 from headscope.analysis.patterns.gathering import maps_of_images
 from headscope.analysis.patterns.naming import RULES, numbered, propose
 from headscope.analysis.patterns.stability import agreement
 from headscope.analysis.patterns.statistics import STATISTICS
 
-from .heads import NAMES, noise_images, noisy_maps
+from .heads import NAMES, maps_over_images, noise_images, noisy_maps
 
-N_VERSIONS = 4
+N_VERSIONS = 2
+N_IMAGES = 10
+N_HEADS = 6 * N_VERSIONS
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +26,8 @@ def checkpoint(of_maps):
 
 
 @pytest.fixture(scope="module")
-def maps(checkpoint):
-    return maps_of_images(checkpoint, noise_images(5))
+def maps(of_maps):
+    return maps_over_images(of_maps, N_IMAGES, N_VERSIONS)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_six_heads_are_six_patterns_with_their_names(patterns, maps):
     assert patterns.clustering.n == 6, "the silhouette chooses"
     assert patterns.clustering.choices.tolist() == list(range(2, 13))
     assert patterns.clustering.silhouettes.argmax() == 4
-    assert names_of(patterns, patterns.clustering.labels) == NAMES * N_VERSIONS * 5
+    assert names_of(patterns, patterns.clustering.labels) == NAMES * N_VERSIONS * N_IMAGES
     assert sum(each.share for each in patterns.clusters) == pytest.approx(1)
 
 
@@ -52,14 +55,15 @@ def test_the_same_heads_on_other_grids_are_the_same_patterns(patterns, of_maps):
         assert found.points["pca"].shape == (24, 2)
 
 
-def test_new_images_of_the_same_heads_are_where_the_old_ones_are(patterns, checkpoint, maps):
+def test_new_images_of_the_same_heads_are_where_the_old_ones_are(patterns, checkpoint):
+    """`checkpoint` has the heads of image 0, whatever the image."""
     found = patterns.project(checkpoint, noise_images(3, seed=9))
-    rows = patterns.clustering.labels[:24]
+    rows = patterns.clustering.labels[:N_HEADS]
     assert found.labels.tolist() == rows.tolist() * 3
-    # These heads do not look at the image: the maps differ by the rounding of another batch.
-    np.testing.assert_allclose(found.latents[:24], patterns.latents[:24], atol=1e-3)
-    own = patterns.clustering.distances(patterns.latents[:24]).min(1)
-    np.testing.assert_allclose(found.distance[:24], own, atol=1e-3)
+    # The maps differ by the rounding of another batch, if at all: a step of half precision.
+    np.testing.assert_allclose(found.latents[:N_HEADS], patterns.latents[:N_HEADS], atol=5e-3)
+    own = patterns.clustering.distances(patterns.latents[:N_HEADS]).min(1)
+    np.testing.assert_allclose(found.distance[:N_HEADS], own, atol=5e-3)
 
 
 def test_what_was_not_learned_is_far_from_every_centre(patterns, of_maps):
@@ -67,8 +71,8 @@ def test_what_was_not_learned_is_far_from_every_centre(patterns, of_maps):
     generator = np.random.default_rng(0)
     opposite = np.eye(17)
     opposite[1:, 1:] = opposite[1:, 1:][::-1]
-    noise = generator.dirichlet(np.ones(17), 17)
-    found = patterns.project(of_maps([0.9 * opposite + 0.1 * noise], depth=1), noise_images(1))
+    heads = [0.9 * opposite + 0.1 * generator.dirichlet(np.ones(17), 17) for _ in range(2)]
+    found = patterns.project(of_maps(heads, depth=1), noise_images(1))
     assert found.outlier.all()
     known = patterns.project_maps(patterns.maps)
     assert known.outlier.mean() <= 0.05
@@ -79,26 +83,29 @@ def test_each_cluster_has_a_prototype_a_medoid_and_members(patterns, maps):
     for each in patterns.clusters:
         members = patterns.members(each.index)
         assert members[0] == each.medoid
-        assert len(members) == each.n_maps == 5 * N_VERSIONS
+        assert len(members) == each.n_maps == N_IMAGES * N_VERSIONS
         assert {share for *_, share in each.heads} == {1.0}
-        assert sorted(head % 6 for _, _, head, _ in each.heads) == [NAMES.index(each.name)] * 4
-        assert [count for *_, count in each.images] == [N_VERSIONS] * 5
+        assert (
+            sorted(head % 6 for _, _, head, _ in each.heads)
+            == [NAMES.index(each.name)] * N_VERSIONS
+        )
+        assert [count for *_, count in each.images] == [N_VERSIONS] * N_IMAGES
         mean = np.mean([patterns.map(row) for row in members], axis=0)
         # The decoded centre is the mean map but for the curvature of square and decoder.
         assert np.abs(each.prototype - mean).max() < 0.05 * mean.max() + 0.01
-    middle = patterns.maps.values.shape[1] and 5
+    middle = NEAR + FAR
     own = patterns.clusters[patterns.names.index("self")]
-    assert own.prototype[0].argmax() == 11 * middle + middle
+    assert own.prototype[0].argmax() == SIDE * middle + middle
     assert own.prototype_values["self"] > 0.8
 
 
 def test_heads_are_told_by_their_patterns(patterns):
     heads = patterns.heads
-    assert heads.heads.tolist() == [[0, 0, head] for head in range(24)]
+    assert heads.heads.tolist() == [[0, 0, head] for head in range(N_HEADS)]
     assert (heads.stability == 1).all()
     np.testing.assert_allclose(heads.entropy, 0, atol=1e-12)
     labels = patterns.clustering.labels.copy()
-    labels[:24] = -1  # one of five images
+    labels[: 2 * N_HEADS] = -1  # two of ten images
     mixed = dataclasses.replace(
         patterns, clustering=dataclasses.replace(patterns.clustering, labels=labels)
     ).heads
@@ -139,7 +146,7 @@ def test_other_seeds_find_the_same_groups(maps, patterns):
 def test_groups_can_be_chosen_anew(patterns):
     fewer = patterns.regroup(3)
     assert fewer.clustering.n == 3
-    assert np.isnan(fewer.clustering.silhouette) == np.False_
+    assert fewer.clustering.silhouette < patterns.clustering.silhouette
     assert len(fewer.clustering.choices) == 0
     found = patterns.regroup(method="hdbscan")
     there = found.clustering.labels >= 0
@@ -150,12 +157,11 @@ def test_groups_can_be_chosen_anew(patterns):
 
 
 def test_two_checkpoints_are_learned_together(of_maps, maps):
-    other = of_maps(noisy_maps(3, grid=(5, 5), sink=6, seed=3), grid=(5, 5), depth=1)
-    both = join([maps, maps_of_images(other, noise_images(5, (5, 5)))])
-    assert both.pictures.max() == 4, "image 1 of one is image 1 of the other"
+    both = join([maps, maps_over_images(of_maps, 5, 1, grid=(5, 5), sink=6, seed=3)])
+    assert both.pictures.max() == 9, "image 1 of one is image 1 of the other"
     found = fit_patterns(both, umap=False, clusters=6)
-    assert [len(origin.images) for origin in found.maps.origins] == [5, 5]
-    expected = NAMES * N_VERSIONS * 5 + NAMES * 3 * 5
+    assert [len(origin.images) for origin in found.maps.origins] == [10, 5]
+    expected = NAMES * N_VERSIONS * N_IMAGES + NAMES * 5
     assert names_of(found, found.clustering.labels) == expected
     assert {origin for each in found.clusters for origin, *_ in each.heads} == {0, 1}
 
@@ -189,7 +195,7 @@ def test_a_rule_for_each_name():
 def test_a_sink_that_moves_with_the_image_is_content(of_maps, maps):
     """The same head of checkpoints that differ in the sink's place only, as one head's images."""
     parts = [
-        maps_of_images(of_maps([sink_map], depth=1), noise_images(1))
+        maps_of_images(of_maps([sink_map] * 2, depth=1), noise_images(1)).take(np.array([0]))
         for sink_map in (noisy_maps(1, sink=place)[5] for place in range(5))
     ]
     moving = dataclasses.replace(
@@ -206,7 +212,7 @@ def test_a_sink_that_moves_with_the_image_is_content(of_maps, maps):
 
 def test_wrong_input_gets_a_sentence(maps, patterns, checkpoint, six):
     few = maps.take(maps.image < 3)
-    with pytest.raises(hs.HeadscopeError, match=r"72 maps of 3 images.*at least 5 images"):
+    with pytest.raises(hs.HeadscopeError, match=r"36 maps of 3 images.*at least 5 images"):
         fit_patterns(few, umap=False)
     with pytest.raises(hs.HeadscopeError, match="needs images"):
         fit_patterns(checkpoint)
