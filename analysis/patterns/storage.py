@@ -119,7 +119,7 @@ def _write(group: zarr.Group, patterns: "Patterns") -> None:
         "clustering": _parts(group, "clustering", patterns.clustering),
         "training": _parts(group, "training", patterns.training),
         "projections": {
-            name: _parts(group, f"projection_{name}", projection)
+            name: _parts(group, name, projection)
             for name, projection in patterns.projections.items()
         },
         "weights": list(patterns.autoencoder.arrays()),
@@ -158,7 +158,7 @@ def _read(group: zarr.Group) -> "Patterns":
         latents=_get(group, "latents"),
         clustering=Clustering(**_whole(group, "clustering", told["clustering"])),
         projections={
-            name: Projection(**_whole(group, f"projection_{name}", parts))
+            name: Projection(**_whole(group, name, parts))
             for name, parts in told["projections"].items()
         },
         stability=None if stability is None else Stability(**_whole(group, "stability", stability)),
@@ -172,7 +172,7 @@ def _parts(group: zarr.Group, prefix: str, thing: Any) -> dict[str, Any]:
     for field in fields(thing):
         value = getattr(thing, field.name)
         if isinstance(value, np.ndarray):
-            _put(group, f"{prefix}_{field.name}", value)
+            _put(group, _name(field.name, prefix), value)
             arrays.append(field.name)
         else:
             rest[field.name] = value
@@ -180,7 +180,12 @@ def _parts(group: zarr.Group, prefix: str, thing: Any) -> dict[str, Any]:
 
 
 def _whole(group: zarr.Group, prefix: str, parts: Mapping[str, Any]) -> dict[str, Any]:
-    return parts["rest"] | {name: _get(group, f"{prefix}_{name}") for name in parts["arrays"]}
+    return parts["rest"] | {name: _get(group, _name(name, prefix)) for name in parts["arrays"]}
+
+
+def _name(name: str, prefix: str) -> str:
+    # The prefix comes last: in memory, Zarr confuses an array with one whose name goes on.
+    return f"{name}_of_{prefix}"
 
 
 def _put(group: zarr.Group, name: str, values: np.ndarray) -> None:
@@ -209,6 +214,6 @@ def _get(group: zarr.Group, name: str) -> np.ndarray:
 
 def _damaged(study: Study) -> HeadscopeError:
     return HeadscopeError(
-        f"The patterns of {study.path} are damaged: part of them is missing. Learn them again "
+        f"The patterns of {study.path or study.model} are damaged: part of them is missing. Learn them again "
         "with headscope patterns."
     )
