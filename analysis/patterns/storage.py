@@ -214,6 +214,6 @@ def _get(group: zarr.Group, name: str) -> np.ndarray:
 
 def _damaged(study: Study) -> HeadscopeError:
     return HeadscopeError(
-        f"The patterns of {study.path or study.model} are damaged: part of them is missing. Learn them again "
-        "with headscope patterns."
+        f"The patterns of {study.path or study.model} are damaged: part of them is missing. Learn "
+        "them again with headscope patterns."
     )
