@@ -102,10 +102,15 @@ def _raw_form(pairs: Pairs, sums: Sums) -> Float[Tensor, "image head channel row
     n = REGIONS**2
     if not pairs.layout.queries.n_patches or not pairs.n_keys:
         return weights.new_zeros(*weights.shape[:1], weights.shape[2], 1, n, n)
-    queries = pairs.query_places(REGIONS).to(weights)[pairs.query_patch] * pairs.query[..., None]
-    keys = pairs.key_places(REGIONS).to(weights)[pairs.key_patch] * pairs.key[..., None]
-    of_queries = torch.einsum("iwhqk,wqa->iwhak", weights, queries.to(weights))
-    pooled = torch.einsum("iwhak,wkc->ihac", of_queries, keys.to(weights))
+    queries, keys = (
+        (places[patch] * is_patch[..., None]).to(weights)
+        for places, patch, is_patch in (
+            (pairs.query_places(REGIONS), pairs.query_patch, pairs.query),
+            (pairs.key_places(REGIONS), pairs.key_patch, pairs.key),
+        )
+    )
+    of_queries = torch.einsum("iwhqk,wqa->iwhak", weights, queries)
+    pooled = torch.einsum("iwhak,wkc->ihac", of_queries, keys)
     return pooled[:, :, None] / pairs.n_queries
 
 
