@@ -1,5 +1,6 @@
 """Groups maps that are alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ SMALLEST = 0.01
 """Share of the maps that HDBSCAN takes for a cluster at least."""
 FARTHEST = 0.99
 """Share of a cluster's maps that lie within its limit; what is farther out is an outlier."""
+CLOSE = 0.01
+"""Silhouettes that are no farther apart are equal: twice the standard error of a mean over
+`SAMPLE` maps, of which each varies by about 0.2."""
 NONE = -1
 """The label of a map that belongs to no cluster (HDBSCAN's noise)."""
 
@@ -38,7 +42,7 @@ class Clustering:
     choices: Int[np.ndarray, " choice"]
     """Numbers of clusters that were tried; empty where the number was given."""
     silhouettes: Float[np.ndarray, " choice"]
-    """Mean silhouette of each (Rousseeuw 1987), −1 to 1; the largest is chosen."""
+    """Mean silhouette of each (Rousseeuw 1987), −1 to 1; see `choose`."""
     silhouette: float
     """Of this clustering; NaN where there is one cluster only."""
 
@@ -82,7 +86,7 @@ def cluster(
         latents: the points.
         method: `"kmeans"`, or `"hdbscan"` (Campello et al. 2013), which finds the number of
             clusters itself and leaves out what is in none.
-        k: number of clusters for k-means; None: the one of `CHOICES` with the best silhouette.
+        k: number of clusters for k-means; None: that of `CHOICES` which the silhouette `choose`s.
         seed: of the random starts.
         progress: told the share that is done.
 
@@ -118,8 +122,13 @@ def cluster(
         labels.append(_kmeans(latents, choice, seed))
         silhouettes.append(silhouette(latents, labels[-1]))
     progress("Grouping", 1)
-    best = int(np.argmax(silhouettes))
+    best = choose(silhouettes)
     return _finish(method, seed, latents, labels[best], choices, silhouettes)
+
+
+def choose(silhouettes: Sequence[float]) -> int:
+    """Which of the choices to take: the fewest clusters within `CLOSE` of the best silhouette."""
+    return int(np.argmax(np.array(silhouettes) >= np.nanmax(silhouettes) - CLOSE))
 
 
 def silhouette(latents: Float[np.ndarray, "map latent"], labels: Int[np.ndarray, " map"]) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 import headscope as hs
 from headscope.analysis.patterns import fit_patterns, join, measure_stability
+from headscope.analysis.patterns.clustering import choose
 from headscope.analysis.patterns.forms import FAR, NEAR, SIDE
 from headscope.analysis.patterns.gathering import maps_of_images
 from headscope.analysis.patterns.naming import RULES, numbered, propose
@@ -176,6 +177,12 @@ def test_umap_is_laid_out_and_new_maps_are_placed_in_it(maps, patterns):
     assert 0.3 < found.projections["pca"].explained <= 1
     placed = found.project_maps(maps.take(np.arange(6))).points["umap"]
     np.testing.assert_allclose(placed, plane.points[:6], atol=0.5)
+
+
+def test_of_equal_choices_the_fewest_clusters_are_taken():
+    assert choose([0.2, 0.394, 0.4, 0.395]) == 1
+    assert choose([0.2, 0.38, 0.4, 0.405]) == 2
+    assert choose([float("nan"), 0.1, 0.3]) == 2
 
 
 def test_a_rule_for_each_name():
