@@ -163,6 +163,9 @@ class Study:
                 continue
             for index in np.flatnonzero(self.data["done"]).tolist():  # it may outgrow memory
                 copy[index] = array[index]
+        from .patterns.storage import copy_patterns
+
+        copy_patterns(self, target)
         return open_study(path)
 
     def __str__(self) -> str:
