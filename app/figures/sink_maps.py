@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, UInt8
 
 from .explanation import overlay
-from .palette import ATTENTION
+from .palette import payload
 from .template import Colours, colours, figure, number
 
 if TYPE_CHECKING:
@@ -66,20 +66,26 @@ def maps_chart(
     pixels: UInt8[np.ndarray, "row column 3"],
     panels: Sequence[Panel],
     *,
-    end: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """Maps over the picture, side by side on one scale; sinks have a frame."""
-    paint = colours(dark=dark)
-    end = max(each.largest for each in panels) if end is None else end
-    made = figure(dark=dark, height=340, showlegend=False, hovermode="closest")
+    """Maps over the picture, side by side on one scale (`scale`); sinks have a frame."""
+    paint, end = colours(dark=dark), _end(panels)
+    made = figure(dark=dark, height=320, showlegend=False, hovermode="closest")
     width = (1 - 0.03 * (len(panels) - 1)) / len(panels)
     for place, each in enumerate(panels):
         _add(made, pixels, each, place, end, (place * (width + 0.03), width), paint)
-    made.add_trace(_scale(end, paint))
     titles = any(each.title for each in panels)
     made.update_layout(margin={"l": 0, "r": 0, "t": 28 if titles else 6, "b": 6})
     return made
+
+
+def scale(panels: Sequence[Panel]) -> tuple[tuple[str, ...], str, str]:
+    """The colours that maps share, from none to most, and both ends in words."""
+    return tuple(payload()["attention"]), "0", f"{number(100 * _end(panels))} % of the attention"
+
+
+def _end(panels: Sequence[Panel]) -> float:
+    return max(each.largest for each in panels)
 
 
 def _add(
@@ -166,31 +172,6 @@ def _texts(each: Panel, rows: int, columns: int) -> list[list[str]]:
     return [texts[row * columns : (row + 1) * columns] for row in range(rows)]
 
 
-def _scale(end: float, paint: Colours) -> go.Scatter:
-    """Nothing but the bar of colours."""
-    return go.Scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        hoverinfo="skip",
-        marker={
-            "color": [0],
-            "cmin": 0,
-            "cmax": end or 1,
-            "colorscale": list(ATTENTION),
-            "showscale": True,
-            "colorbar": {
-                "title": {"text": "Share", "font": {"size": 12}},
-                "outlinewidth": 0,
-                "thickness": 12,
-                "len": 0.9,
-                "tickformat": "~%" if end >= 0.05 else ".2~%",
-                "tickfont": {"color": paint.faint, "size": 12},
-            },
-        },
-    )
-
-
 # -- keys ------------------------------------------------------------------------------------------
 
 
@@ -248,7 +229,7 @@ def keys_chart(sinks: "LayerSinks", head: int, *, dark: bool = False) -> go.Figu
         barmode="overlay",
         bargap=0.35,
         xaxis={
-            "title": {"text": "attention received, mean over queries (share)"},
+            "title": {"text": "attention received (share)"},
             "tickformat": "~%",
             "rangemode": "tozero",
         },

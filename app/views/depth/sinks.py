@@ -70,7 +70,8 @@ def show(subject: Subject) -> "Job[Any] | None":
         st.caption("There is no image that is done, so there is nothing over images yet.")
     if in_picture is not None and pictures is not None and pictures.n:
         report = None if found is None else found.report
-        removing = without_sinks.show(subject, pictures, report, chosen)
+        sinks = in_picture[chosen[0]]
+        removing = without_sinks.show(subject, pictures, sinks, report, chosen)
     jobs = (here, looking, *removing)
     return next((job for job in jobs if job is not None and job.running), None)
 
@@ -111,12 +112,8 @@ def _picture(
     shown = sink_maps.panel(sinks, head)
     with left:
         if shown.on_grid:
-            assert subject.crop is not None
-            shared.draw(
-                sink_maps.maps_chart(subject.crop, [shown], dark=shared.is_dark()),
-                f"Attention that each patch gets in {name.lower()}, over the picture.",
-                "sinks_picture",
-            )
+            words = f"Attention that each patch gets in {name.lower()}, over the picture."
+            without_sinks.draw_maps(subject.crop, [shown], words, "sinks_picture")
         else:
             st.caption(
                 "The keys of this head are not patches on a grid, so they are not drawn over the "

@@ -19,6 +19,7 @@ from . import subject as shared
 from .subject import Subject
 
 if TYPE_CHECKING:
+    from ....analysis.sinks.image import LayerSinks
     from ....analysis.sinks.report import SinkReport
     from ....models.layout import TokenLayout
 
@@ -81,14 +82,18 @@ def result(job: "Job[Any] | None") -> Any:
 
 
 def show(
-    subject: Subject, pictures: Pictures, report: "SinkReport | None", chosen: Head
+    subject: Subject,
+    pictures: Pictures,
+    sinks: "LayerSinks",
+    report: "SinkReport | None",
+    chosen: Head,
 ) -> "list[Job[Any] | None]":
     """The switches, and what they do; the jobs behind it."""
     checkpoint, crop = subject.checkpoint, subject.crop
     assert checkpoint is not None
     assert crop is not None
     st.html('<h3 class="hs-depth">Without sinks</h3>')
-    first, second, third = st.columns([4, 4, 5], vertical_alignment="bottom")
+    first, second, third, fourth = st.columns([4, 4, 6, 6], vertical_alignment="bottom")
     with first:
         how = _how(second)
     with third:
@@ -100,8 +105,9 @@ def show(
         st.caption("No head of this choice has sinks that could be removed; choose other heads.")
         return []
     digest = sha256(crop.tobytes()).hexdigest()
-    layout = checkpoint.layers[chosen[0]].layout
-    query = _query(layout.queries)
+    queries = checkpoint.layers[chosen[0]].layout.queries
+    with fourth:
+        query = _query(queries)
     key = (checkpoint.identity, how, fitting)
     quick = is_quick(checkpoint)
     here = asked(
@@ -131,7 +137,8 @@ def show(
         with right:
             _numbers(over_images, pictures, len(fitting))
     if of_picture is not None:
-        _maps(subject, of_picture, layout.keys, layout.queries, chosen, query, chosen in fitting)
+        label = None if query is None else list(queries.labels())[query]
+        _maps(subject.crop, of_picture, sinks, chosen, label, changed=chosen in fitting)
     return [here, over]
 
 
@@ -197,7 +204,7 @@ def _query(queries: "TokenLayout") -> int | None:
     """The query whose attention the maps show; None: mean over all."""
     token = page_query(queries)
     label = list(queries.labels())[token]
-    names = {"mean": "all queries (mean)", "query": f"the page's query ({label})"}
+    names = {"mean": "mean of queries", "query": f"query: {label}"}
     chosen = st.segmented_control(
         "Maps of",
         list(names),
@@ -206,6 +213,7 @@ def _query(queries: "TokenLayout") -> int | None:
         default="mean",
         required=True,
         persist_state="session",
+        help="The query is that of the linked plots above",
     )
     return token if chosen == "query" else None
 
@@ -268,6 +276,8 @@ def _percent(share: float) -> str:
 
 
 def _points(change: float) -> str:
+    if abs(change) < 0.0005:
+        return "0.0"
     return f"{100 * change:+.1f}".replace("-", "−")
 
 
@@ -317,33 +327,28 @@ def _flips(output: measuring.Output, n: int) -> str:
 
 
 def _maps(
-    subject: Subject,
+    crop: Any,
     found: measuring.OfPicture,
-    keys: "TokenLayout",
-    queries: "TokenLayout",
+    sinks: "LayerSinks",
     chosen: Head,
-    query: int | None,
-    changed: bool,  # noqa: FBT001
+    query: str | None,
+    *,
+    changed: bool,
 ) -> None:
-    assert subject.crop is not None
-    of = "mean over queries" if query is None else f"query: {list(queries.labels())[query]}"
+    of, keys = "mean over queries" if query is None else f"query: {query}", sinks.keys
     st.html(
         f'<h3 class="hs-depth">{head_words(chosen)} with and without sinks ({html.escape(of)})</h3>'
     )
-    none = np.zeros(keys.n_tokens, bool)
     before, after = found.attention.before, found.attention.after
+    framed = sinks.is_sink[chosen[1]]
     panels = [
-        sink_maps.Panel("with sinks", keys, before, none),
-        sink_maps.Panel("without", keys, after, none),
+        sink_maps.Panel("with sinks (framed)" if framed.any() else "with", keys, before, framed),
+        sink_maps.Panel("without", keys, after, framed & False),
     ]
     left, right = st.columns([8, 5], gap="medium")
     with left:
         if panels[0].on_grid:
-            shared.draw(
-                sink_maps.maps_chart(subject.crop, panels, dark=shared.is_dark()),
-                "The head's attention over the picture with and without sinks.",
-                "sinks_maps",
-            )
+            draw_maps(crop, panels, f"{head_words(chosen)} with and without sinks.", "sinks_maps")
         else:
             st.caption("The keys of this head are not patches on a grid; the bars name them.")
     with right:
@@ -353,19 +358,30 @@ def _maps(
             [labels[key] for key in order],
             before[order].tolist(),
             after[order].tolist(),
-            title=f"attention, {of} (share)",
+            title="attention received (share)",
             dark=shared.is_dark(),
         )
         shared.draw(chart, "Attention that the strongest tokens get.", "sinks_beside")
     st.caption(
-        "Both maps are on one scale; it ends at the largest of both. Prefix tokens are among the "
-        "bars."
+        "Both maps are on one scale, which ends at the largest of both. Tokens without a place in "
+        "the image are among the bars."
         + (
             ""
             if changed
-            else " This head is not one of those that were changed: what it shows comes from the "
-            "layers before it."
+            else " This head is not one of those that were changed: what is different here comes "
+            "from the layers before it."
         )
+    )
+
+
+def draw_maps(crop: Any, panels: list[sink_maps.Panel], words: str, key: str) -> None:
+    """Maps over the picture, with their scale."""
+    shared.draw(sink_maps.maps_chart(crop, panels, dark=shared.is_dark()), words, key)
+    anchors, low, high = sink_maps.scale(panels)
+    st.html(
+        f'<figure class="hs-map"><figcaption><span>{low}</span><i style="background-image: '
+        f'linear-gradient(to right, {", ".join(anchors)})"></i><span>{high}</span></figcaption>'
+        "</figure>"
     )
 
 
