@@ -144,7 +144,8 @@ def _add(
             f"xaxis{name}": {**bare, "domain": [start, start + width], "anchor": y}
             | {"range": [-0.5, columns - 0.5]},
             f"yaxis{name}": {**bare, "anchor": x, "range": [rows - 0.5, -0.5]}
-            | {"scaleanchor": x, "scaleratio": height_px / width_px},
+            | {"scaleanchor": x, "scaleratio": height_px / width_px}
+            | {"constraintoward": "bottom"},
         }
     )
     if each.title:
@@ -154,6 +155,7 @@ def _add(
             xref="paper",
             y=1,
             yref="paper",
+            xanchor="center",
             yanchor="bottom",
             showarrow=False,
             font={"size": 13, "color": paint.text},

@@ -13,8 +13,9 @@ from ...figures import sink_maps
 from ...figures.predictions import top
 from ...figures.template import head_words, number
 from ...jobs import Job
+from ...measuring import pictures as sizes
 from ...measuring import sinks as measuring
-from ...measuring.pictures import Pictures, is_quick
+from ...measuring.pictures import Pictures
 from . import subject as shared
 from .subject import Subject
 
@@ -93,7 +94,7 @@ def show(
     assert checkpoint is not None
     assert crop is not None
     st.html('<h3 class="hs-depth">Without sinks</h3>')
-    first, second, third, fourth = st.columns([4, 4, 6, 6], vertical_alignment="bottom")
+    first, second, third, fourth = st.columns([5, 4, 6, 6], vertical_alignment="bottom")
     with first:
         how = _how(second)
     with third:
@@ -109,7 +110,7 @@ def show(
     with fourth:
         query = _query(queries)
     key = (checkpoint.identity, how, fitting)
-    quick = is_quick(checkpoint)
+    quick = sizes.is_quick(checkpoint)
     here = asked(
         "sinks removed here",
         (*key, digest, chosen, query),
@@ -158,7 +159,7 @@ def _how(for_slider: Any) -> str:
     )
     with for_slider:
         kept = st.slider(
-            "p: what a sink keeps of its attention",
+            "p, kept by sinks",
             0.0,
             1.0,
             0.6,
@@ -256,15 +257,15 @@ def _prediction(found: measuring.OfPicture, labels: Any) -> None:
         for index in order
     ]
     st.html(
-        '<table class="hs-compare"><thead><tr><th>Class</th><th>With sinks</th><th>Without</th>'
-        f"<th>Change, points</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        '<table class="hs-compare"><thead><tr><th>Class</th><th>With</th><th>Without</th>'
+        f"<th>Change</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     if len(found.output.flips):
         st.markdown(f"**The prediction flips** to {_label(labels, int(after.argmax()))}.")
     elif np.array_equal(before, after):
         st.caption("Nothing changes by a bit: in this picture these heads have no sink.")
     else:
-        st.caption("The likeliest class stays.")
+        st.caption("The likeliest class stays. Changes are in percentage points.")
 
 
 def _label(labels: Any, index: int) -> str:
@@ -342,7 +343,9 @@ def _maps(
     before, after = found.attention.before, found.attention.after
     framed = sinks.is_sink[chosen[1]]
     panels = [
-        sink_maps.Panel("with sinks (framed)" if framed.any() else "with", keys, before, framed),
+        sink_maps.Panel(
+            "with sinks (framed)" if framed.any() else "with sinks", keys, before, framed
+        ),
         sink_maps.Panel("without", keys, after, framed & False),
     ]
     left, right = st.columns([8, 5], gap="medium")
