@@ -1,5 +1,6 @@
 """Sinks in depth: the work behind the part, and the part in each of its states."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,7 @@ def test_a_study_shows_its_sinks_and_what_is_left_without_them(
     assert "No massive activation was found" in said
     assert f"of {N_SCENES} images" in said
     assert page.selectbox(key="sinks_which").value == "chosen"
-    limits = " ".join(element.proto.body for element in page.get("html"))
-    assert "Kang et al. (2025), section 5" in limits
+    assert "Kang et al. (2025), section 5" in html(page)
     page.selectbox(key="sinks_which").set_value("marked").run()
     page = rest(page)
     assert "Mean over 2 heads" in captions(page)
@@ -181,7 +181,7 @@ def test_one_picture_says_no_more_than_it_can(open_page: Callable[..., AppTest])
     assert f"Over {N_SCENES} demo scenes" in captions(page)
     page.segmented_control(key="sinks_query").set_value("query").run()
     page = rest(page)
-    assert "query: class" in " ".join(element.proto.body for element in page.get("html"))
+    assert "query: class" in html(page)
 
 
 def test_removal_on_large_checkpoints_is_asked_for(
@@ -190,10 +190,10 @@ def test_removal_on_large_checkpoints_is_asked_for(
     monkeypatch.setattr(pictures, "is_quick", lambda _: False)
     page = show(open_page(study=study, layer="4", head="0"), "Sinks")
     assert charts(page) == 5
-    page.button(key="sinks_asked sinks removed here go").click().run()
+    page.button(key="asked sinks removed here go").click().run()
     assert charts(rest(page)) == 7
     assert "The prediction flips on" not in captions(page)
-    page.button(key="sinks_asked sinks removed go").click().run()
+    page.button(key="asked sinks removed go").click().run()
     assert "The prediction flips on" in captions(rest(page))
 
 
@@ -212,24 +212,60 @@ def test_what_goes_wrong_is_said_and_can_be_tried_again(
     def fail(*_: Any) -> Any:
         raise HeadscopeError("There is too little memory for this.")
 
-    monkeypatch.setattr(pictures, "of_study", _renamed(pictures.of_study))
+    monkeypatch.setattr(pictures, "of_study", _renamed(pictures.of_study, "failed"))
     with monkeypatch.context() as broken:
         broken.setattr(measuring, "report", fail)
         page = show(open_page(study=study, layer="4", head="0"), "Sinks")
         assert "too little memory" in words(page)
         assert "is the sink" in captions(page)  # the picture does not need it
         assert charts(page) == 4
-    page.button(key="sinks_again Looking for sinks").click().run()
+    page.button(key="again Looking for sinks").click().run()
     page = rest(page)
     assert words(page) == ""
     assert charts(page) == 7
 
 
-def _renamed(given: Callable[[Any], pictures.Pictures]) -> Callable[[Any], pictures.Pictures]:
+def test_a_look_that_was_cancelled_can_be_asked_for_again(
+    open_page: Callable[..., AppTest], study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(job: Job[Any], *_: Any) -> None:
+        while True:
+            job.report(0.5)
+            time.sleep(0.02)
+
+    monkeypatch.setattr(pictures, "of_study", _renamed(pictures.of_study, "cancelled"))
+    page = open_page(study=study, layer="4", head="0")
+    with monkeypatch.context() as slow:
+        slow.setattr(measuring, "report", endless)
+        page.segmented_control(key="depth_part").set_value("Sinks").run()
+        assert "Without sinks" not in html(page), "which heads there are is not known yet"
+        page.button(key="asked sinks cancel").click().run()
+    page = rest(page)
+    assert "is the sink" in captions(page)
+    assert page.selectbox(key="sinks_which").options[1:] == ["All (24)"]
+    page.button(key="asked sinks go").click().run()
+    assert f"Over {N_SCENES} images" in captions(rest(page))
+
+
+def test_heads_without_sinks_are_not_run_again(
+    open_page: Callable[..., AppTest], study: Path
+) -> None:
+    page = show(open_page(study=study, layer="1", head="0"), "Sinks")
+    assert "nothing would change" in captions(page)
+    assert charts(page) == 5
+
+
+def html(page: AppTest) -> str:
+    return " ".join(element.proto.body for element in page.get("html"))
+
+
+def _renamed(
+    given: Callable[[Any], pictures.Pictures], name: str
+) -> Callable[[Any], pictures.Pictures]:
     """Images that nothing was found on before."""
 
     def found(study: Any) -> pictures.Pictures:
         known = given(study)
-        return pictures.Pictures((known.key, "again"), known.words, known.n, known.crops)
+        return pictures.Pictures((known.key, name), known.words, known.n, known.crops)
 
     return found

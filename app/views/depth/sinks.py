@@ -14,8 +14,8 @@ from ...figures.template import head_words, number
 from ...jobs import Job
 from ...measuring import sinks as measuring
 from ...measuring.pictures import Pictures
+from . import asking, without_sinks
 from . import subject as shared
-from . import without_sinks
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def show(subject: Subject) -> "Job[Any] | None":
     here.wait(0.2)
     pictures = shared.on_what(subject)
     looking = None if pictures is None or pictures.n == 0 else _look(subject, pictures)
-    in_picture: tuple[LayerSinks, ...] | None = without_sinks.result(here)
-    found: measuring.Sinks | None = without_sinks.result(looking)
+    in_picture: tuple[LayerSinks, ...] | None = asking.result(here)
+    found: measuring.Sinks | None = asking.result(looking)
     if in_picture is None:
         if here.running:
             st.progress(here.done_share, text="Reading the picture's attention…")
@@ -68,10 +68,10 @@ def show(subject: Subject) -> "Job[Any] | None":
         _hidden(found, subject.name)
     elif pictures is None or pictures.n == 0:
         st.caption("There is no image that is done, so there is nothing over images yet.")
-    if in_picture is not None and pictures is not None and pictures.n:
+    ended = looking is None or not looking.running  # the choice of heads hangs on what it found
+    if in_picture is not None and pictures is not None and pictures.n and ended:
         report = None if found is None else found.report
-        sinks = in_picture[chosen[0]]
-        removing = without_sinks.show(subject, pictures, sinks, report, chosen)
+        removing = without_sinks.show(subject, pictures, in_picture, report, chosen)
     jobs = (here, looking, *removing)
     return next((job for job in jobs if job is not None and job.running), None)
 
@@ -87,7 +87,7 @@ def chosen_head(subject: Subject) -> Head:
 def _look(subject: Subject, pictures: Pictures) -> "Job[measuring.Sinks] | None":
     checkpoint: Any = subject.checkpoint
     n = measuring.images_for(checkpoint, pictures)
-    return without_sinks.asked(
+    return asking.asked(
         "sinks",
         (checkpoint.identity, pictures.key, n),
         "Looking for sinks",
@@ -128,7 +128,8 @@ def _picture(
     with right:
         st.markdown(here_words(sinks, head))
         if found is not None and pictures is not None:
-            st.markdown(over_words(found.report, chosen, pictures.words))
+            on = without_sinks.on_images(found.report.n_images, pictures)
+            st.markdown(over_words(found.report, chosen, on))
     st.caption(
         "c, the mean attention that a token gets from the queries that can reach it. Framed: "
         "sinks. Fair share: what it would get if every query gave all it reaches alike."
@@ -166,17 +167,17 @@ def here_words(sinks: "LayerSinks", head: int) -> str:
     )
 
 
-def over_words(report: "SinkReport", chosen: Head, words: str) -> str:
-    """What the head's sink is over images, and what it does."""
+def over_words(report: "SinkReport", chosen: Head, on: str) -> str:
+    """What the head's sink is over images, and what it does; `on` names the images."""
     from ....analysis.sinks.mechanism import MECHANISMS
 
     n = report.n_images
     sink = next((sink for sink in report.heads if (sink.layer, sink.head) == chosen), None)
-    on = f"Over {n} {words}" if n > 1 else "On one image"
     share = float(report.data["sink_share"].values[chosen])
     if sink is None:
-        some = f", in {number(100 * share)} % of them it does" if share else ""
-        return f"**{on}** the head has no sink in most{some}." if n > 1 else ""
+        if n == 1:
+            return "What a sink does is told of heads that have one."
+        return f"Over {on}: a sink in {number(100 * share)} %, which is less than half."
     mechanism = f"**{sink.mechanism.capitalize()}.** {MECHANISMS[sink.mechanism]}"
     if n == 1:
         return f"{mechanism} Whether it moves with the image is seen on two or more."
@@ -192,7 +193,7 @@ def over_words(report: "SinkReport", chosen: Head, words: str) -> str:
         else ""
     )
     return (
-        f"{on}: a sink in {number(100 * share)} %, mean score {number(100 * sink.score)} %. "
+        f"Over {on}: a sink in {number(100 * share)} %, mean score {number(100 * sink.score)} %. "
         f"{where} (agreement of two images: cosine {number(sink.agreement)}).{longest}\n\n"
         f"{mechanism}"
     )

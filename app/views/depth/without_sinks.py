@@ -1,14 +1,13 @@
 """Sinks switched off in some heads: the prediction, attention and a map, with and without."""
 
 import html
-from collections.abc import Callable, Hashable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
-from ... import in_depth, selection
+from ... import selection
 from ...figures import sink_maps
 from ...figures.predictions import top
 from ...figures.template import head_words, number
@@ -16,6 +15,7 @@ from ...jobs import Job
 from ...measuring import pictures as sizes
 from ...measuring import sinks as measuring
 from ...measuring.pictures import Pictures
+from . import asking
 from . import subject as shared
 from .subject import Subject
 
@@ -30,62 +30,13 @@ _HOW = {_MASKED: "Masked", _GIVEN: "Redistributed"}
 _CLASSES = 5
 
 
-# -- work that is asked for ------------------------------------------------------------------------
-
-
-def asked(
-    name: str,
-    key: Hashable,
-    title: str,
-    work: Callable[[Job[Any]], Any],
-    offer: str,
-    *,
-    at_once: bool = True,
-) -> "Job[Any] | None":
-    """A job with its progress and a way to stop it; else the button that asks for it."""
-    kept = f"sinks_asked {name}"
-    of, wanted = st.session_state.get(kept, (None, None))
-    if of != key:
-        wanted = at_once
-
-    def want(yes: bool) -> None:  # noqa: FBT001
-        st.session_state[kept] = (key, yes)
-        if not yes:
-            in_depth.stop(name)
-
-    if not wanted:
-        in_depth.stop(name)
-        st.button(offer, key=f"{kept} go", on_click=want, args=(True,))
-        return None
-    job = in_depth.start(name, key, title, work)
-    if not job.wait(0.2):
-        shared.waits(job, lambda: want(yes=False), f"{kept} cancel")
-    return job
-
-
-def result(job: "Job[Any] | None") -> Any:
-    """What a job found; a sentence in its place where it failed."""
-    from .... import HeadscopeError
-
-    if job is None or job.running or job.stopped:
-        return None
-    try:
-        return job.result
-    except HeadscopeError as error:
-        st.error(str(error))
-        if st.button("Try again", key=f"sinks_again {job.title}"):
-            in_depth.retry(job)
-            st.rerun()
-        return None
-
-
 # -- switches --------------------------------------------------------------------------------------
 
 
 def show(
     subject: Subject,
     pictures: Pictures,
-    sinks: "LayerSinks",
+    in_picture: "tuple[LayerSinks, ...]",
     report: "SinkReport | None",
     chosen: Head,
 ) -> "list[Job[Any] | None]":
@@ -105,13 +56,19 @@ def show(
     if not fitting:
         st.caption("No head of this choice has sinks that could be removed; choose other heads.")
         return []
+    if not _has_sinks(fitting, in_picture, report):
+        st.caption(
+            "These heads have no sink, neither in this picture nor in any image that was looked "
+            "at, so nothing would change."
+        )
+        return []
     digest = sha256(crop.tobytes()).hexdigest()
     queries = checkpoint.layers[chosen[0]].layout.queries
     with fourth:
         query = _query(queries)
     key = (checkpoint.identity, how, fitting)
     quick = sizes.is_quick(checkpoint)
-    here = asked(
+    here = asking.asked(
         "sinks removed here",
         (*key, digest, chosen, query),
         "This picture with and without sinks",
@@ -120,16 +77,16 @@ def show(
         at_once=quick,
     )
     n = measuring.images_for(checkpoint, pictures)
-    over = asked(
+    over = asking.asked(
         "sinks removed",
         (*key, pictures.key, n),
         "Images with and without sinks",
         lambda job: measuring.over_images(job, checkpoint, pictures, how, fitting),
-        f"Remove the sinks on {n} {pictures.words}" if n > 1 else "Measure attention without sinks",
+        f"Measure on {on_images(n, pictures)}",
         at_once=quick,
     )
-    of_picture: measuring.OfPicture | None = result(here)
-    over_images: measuring.OverImages | None = result(over)
+    of_picture: measuring.OfPicture | None = asking.result(here)
+    over_images: measuring.OverImages | None = asking.result(over)
     left, right = st.columns(2, gap="medium")
     if of_picture is not None:
         with left:
@@ -139,8 +96,33 @@ def show(
             _numbers(over_images, pictures, len(fitting))
     if of_picture is not None:
         label = None if query is None else list(queries.labels())[query]
-        _maps(subject.crop, of_picture, sinks, chosen, label, changed=chosen in fitting)
+        _maps(crop, of_picture, in_picture[chosen[0]], chosen, label, changed=chosen in fitting)
     return [here, over]
+
+
+def _has_sinks(
+    heads: tuple[Head, ...],
+    in_picture: "tuple[LayerSinks, ...]",
+    report: "SinkReport | None",
+) -> bool:
+    """Whether there is something to remove; without a report nobody knows of the other images."""
+    if report is None:
+        return True
+    shares = report.data["sink_share"].values
+    return any(
+        shares[layer, head] > 0 or in_picture[layer].is_sink[head].any() for layer, head in heads
+    )
+
+
+def on_images(n: int, pictures: Pictures) -> str:
+    """How many images of which, in words."""
+    if n == 1:
+        return "one image"
+    return (
+        f"{n:,} {pictures.words}"
+        if n == pictures.n
+        else f"{n:,} of {pictures.n:,} {pictures.words}"
+    )
 
 
 def _how(for_slider: Any) -> str:
@@ -286,7 +268,7 @@ def _numbers(found: measuring.OverImages, pictures: Pictures, n_heads: int) -> N
     from ....analysis.metrics import attention_metrics
 
     n = found.n_images
-    on = f"{n} {pictures.words}" if n > 1 else "one image"
+    on = on_images(n, pictures)
     st.html(f'<h3 class="hs-depth">Attention in the changed heads, on {html.escape(on)}</h3>')
     rows = []
     for name, beside in found.metrics.items():
