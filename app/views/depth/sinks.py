@@ -10,7 +10,7 @@ import streamlit as st
 from ... import in_depth, selection
 from ...figures import sink_maps
 from ...figures import sinks as figures
-from ...figures.template import head_words, number
+from ...figures.template import head_words, written
 from ...jobs import Job
 from ...measuring import sinks as measuring
 from ...measuring.pictures import Pictures
@@ -144,26 +144,26 @@ def here_words(sinks: "LayerSinks", head: int) -> str:
     order = there[np.argsort(-received[there], kind="stable")]
     most = int(np.nanargmax(received))
     first = int(order[0]) if len(order) else most
-    share = number(100 * float(received[first] / lift[first]))
+    share = written(100 * float(received[first] / lift[first]))
     gets = (
-        f"gets {number(100 * float(received[first]))} % of the attention, "
-        f"{number(float(lift[first]))} times its fair share ({share} %)"
+        f"gets {written(100 * float(received[first]))} % of the attention, "
+        f"{written(float(lift[first]))} times its fair share ({share} %)"
     )
     if not len(order):
         but = (
             "above the limit, but fewer than half of the queries (or fewer than four) give it more "
             "than its share"
             if lift[most] > limit
-            else f"a sink gets more than {number(limit)} times"
+            else f"a sink gets more than {written(limit)} times"
         )
         return f"**No sink in this picture.** The most, {labels[most]}, {gets}: {but}."
-    others = [f"{labels[key]} ({number(100 * float(received[key]))} %)" for key in order[1:5]]
+    others = [f"{labels[key]} ({written(100 * float(received[key]))} %)" for key in order[1:5]]
     more = f" Other sinks: {', '.join(others)}" if others else ""
     left_out = len(order) - 1 - len(others)
     more += f" and {left_out} more." if left_out > 0 else "." if others else ""
     return (
         f"**In this picture {labels[first]} is the sink.** It {gets}; the limit here is "
-        f"{number(limit)} times.{more}"
+        f"{written(limit)} times.{more}"
     )
 
 
@@ -177,24 +177,24 @@ def over_words(report: "SinkReport", chosen: Head, on: str) -> str:
     if sink is None:
         if n == 1:
             return "What a sink does is told of heads that have one."
-        return f"Over {on}: a sink in {number(100 * share)} %, which is less than half."
+        return f"Over {on}: a sink in {written(100 * share)} %, which is less than half."
     mechanism = f"**{sink.mechanism.capitalize()}.** {MECHANISMS[sink.mechanism]}"
     if n == 1:
         return f"{mechanism} Whether it moves with the image is seen on two or more."
     where = (
-        f"**It stays:** {sink.token.label} in {number(100 * sink.constancy)} % of images"
+        f"**It stays:** {sink.token.label} in {written(100 * sink.constancy)} % of images"
         if sink.is_fixed
         else f"**It moves with the image:** no token has it in more than "
-        f"{number(100 * sink.constancy)} %"
+        f"{written(100 * sink.constancy)} %"
     )
     longest = (
-        f" In {number(100 * sink.longest)} % of images it is the longest token before the layer."
+        f" In {written(100 * sink.longest)} % of images it is the longest token before the layer."
         if np.isfinite(sink.longest)
         else ""
     )
     return (
-        f"Over {on}: a sink in {number(100 * share)} %, mean score {number(100 * sink.score)} %. "
-        f"{where} (agreement of two images: cosine {number(sink.agreement)}).{longest}\n\n"
+        f"Over {on}: a sink in {written(100 * share)} %, mean score {written(100 * sink.score)} %. "
+        f"{where} (agreement of two images: cosine {written(sink.agreement)}).{longest}\n\n"
         f"{mechanism}"
     )
 
@@ -237,7 +237,7 @@ def _images(n: int) -> str:
 def _limits(report: "SinkReport") -> None:
     lines = []
     for key, limit in report.limits.items():
-        value = number(limit.value) if np.isfinite(limit.value) else "its own"
+        value = written(limit.value) if np.isfinite(limit.value) else "its own"
         lines.append(
             f"<tr><td>{html.escape(_LIMITS.get(key, key))}</td><td>{value}</td>"
             f"<td>{html.escape(limit.source.replace('`', ''))}</td></tr>"
@@ -285,8 +285,8 @@ def _no_massive(report: "SinkReport") -> str:
     limit = float(report.data["massive_limit"].values[image, layer])
     return (
         "**No massive activation was found.** The largest is "
-        f"{number(float(ratio[image, layer]))} times the median magnitude of its hidden state "
-        f"(after layer {layer}); the limit there is {number(limit)} times: "
+        f"{written(float(ratio[image, layer]))} times the median magnitude of its hidden state "
+        f"(after layer {layer}); the limit there is {written(limit)} times: "
         f"{report.limits['massive'].source.partition(': ')[2]}."
     )
 
@@ -294,10 +294,10 @@ def _no_massive(report: "SinkReport") -> str:
 def _massive_table(rows: list[dict[str, Any]]) -> str:
     body = "".join(
         f"<tr><td>{row['layer']}</td><td>{html.escape(row['token'])}</td>"
-        f"<td>{row['dimension']}</td><td>{number(row['value'])}</td>"
-        f"<td>{number(row['times_the_median'])}</td><td>{number(row['limit'])}</td>"
-        f"<td>{number(100 * row['images'])} %</td>"
-        f"<td>{number(100 * row['images_by_sun_et_al'])} %</td></tr>"
+        f"<td>{row['dimension']}</td><td>{written(row['value'])}</td>"
+        f"<td>{written(row['times_the_median'])}</td><td>{written(row['limit'])}</td>"
+        f"<td>{written(100 * row['images'])} %</td>"
+        f"<td>{written(100 * row['images_by_sun_et_al'])} %</td></tr>"
         for row in rows
     )
     names = (

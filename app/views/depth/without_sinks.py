@@ -10,7 +10,7 @@ import streamlit as st
 from ... import selection
 from ...figures import sink_maps
 from ...figures.predictions import top
-from ...figures.template import head_words, number
+from ...figures.template import head_words, written
 from ...jobs import Job
 from ...measuring import pictures as sizes
 from ...measuring import sinks as measuring
@@ -228,7 +228,7 @@ def _prediction(found: measuring.OfPicture, labels: Any) -> None:
     st.html('<h3 class="hs-depth">Prediction for this picture</h3>')
     if found.probabilities is None:
         cosine = float(found.output.cosine[0])
-        st.markdown(f"Features with and without sinks: cosine **{number(cosine)}**.")
+        st.markdown(f"Features with and without sinks: cosine **{written(cosine)}**.")
         st.caption("The model has no classes; 1: the features point the same way as before.")
         return
     before, after = found.probabilities.before, found.probabilities.after
@@ -275,8 +275,8 @@ def _numbers(found: measuring.OverImages, pictures: Pictures, n_heads: int) -> N
         metric = attention_metrics()[name]
         with_, without = (_typical(name, side) for side in (beside.before, beside.after))
         rows.append(
-            f"<tr><td>{html.escape(metric.long_name)}</td><td>{number(with_)}</td>"
-            f"<td>{number(without)}</td><td>{html.escape(metric.units)}</td></tr>"
+            f"<tr><td>{html.escape(metric.long_name)}</td><td>{written(with_)}</td>"
+            f"<td>{written(without)}</td><td>{html.escape(metric.units)}</td></tr>"
         )
     st.html(
         '<table class="hs-compare"><thead><tr><th>Number</th><th>With sinks</th><th>Without</th>'
@@ -297,7 +297,7 @@ def _typical(name: str, values: np.ndarray) -> float:
 def _flips(output: measuring.Output, n: int) -> str:
     if output.prediction is None or output.probability is None:
         cosine = output.cosine
-        return f"Features with and without sinks: mean cosine **{number(float(cosine.mean()))}**."
+        return f"Features with and without sinks: mean cosine **{written(float(cosine.mean()))}**."
     flips = len(output.flips)
     before, after = (
         float(side.mean()) for side in (output.probability.before, output.probability.after)

@@ -14,7 +14,7 @@ from headscope.analysis.sinks.find import find_sinks
 from headscope.analysis.sinks.image import LayerSinks, image_sinks
 from headscope.app.figures import sink_maps, sinks
 from headscope.app.figures.atlas import head_metrics
-from headscope.app.figures.template import DARK, LIGHT
+from headscope.app.figures.template import DARK, LIGHT, written
 
 N_TOKENS, SINK = 17, 1 + 5
 SHARE = 0.6
@@ -165,3 +165,9 @@ def test_indices_of_tokens_are_no_colour_of_the_atlas() -> None:
         for name, units in (("sink_score", "share"), ("sink_token", "token"))
     )
     assert [metric.key for metric in head_metrics([token, score])] == ["sink_score"]
+
+
+def test_numbers_in_text_have_no_powers_of_ten() -> None:
+    given = (7437.2, -2998, 0.000123456, 99.96, 1, 0, 0.1, float("inf"), float("nan"))
+    shown = ["7,440", "−3,000", "0.000123", "100", "1", "0", "0.1", "∞", "–"]
+    assert [written(value) for value in given] == shown
