@@ -10,6 +10,9 @@ from jaxtyping import Float
 
 from .encode import PATCH, mean_over_images, plain
 
+TOKEN = "token"
+"""Units of a number that names a token: its index."""
+
 
 @dataclass(frozen=True)
 class HeadMetric:
@@ -42,8 +45,9 @@ def head_metrics(
     """Everything that colours an atlas, from what a study has: dims `image layer head`.
 
     `share` is the attention from each kind of token to each; what is in px rests on patches alone.
+    Indices of tokens are left out: no colour, mean or order of them says anything.
     """
-    variables = list(variables)
+    variables = [variable for variable in variables if variable.attrs.get("units") != TOKEN]
     names = [variable.name for variable in variables]
     found: list[HeadMetric] = []
     for variable in variables:

@@ -5,6 +5,7 @@ default, and a chart that leans on it comes out black where it is exported.
 """
 
 from dataclasses import dataclass
+from math import floor, log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -121,3 +122,15 @@ def number(value: float) -> str:
         digits, power = shown.split("e")
         shown = f"{digits}·10<sup>{int(power)}</sup>"
     return shown.replace("-", "−")
+
+
+def written(value: float) -> str:
+    """Three significant digits without powers of ten, for running text: 12,300 or 0.00012."""
+    if value != value or abs(value) == float("inf"):
+        return "–" if value != value else "∞"
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) >= 1000:
+        return f"{rounded:,.0f}".replace("-", "−")
+    digits = max(0, 2 - floor(log10(abs(rounded)))) if rounded else 0
+    shown = f"{rounded:.{digits}f}"
+    return (shown.rstrip("0").rstrip(".") if "." in shown else shown).replace("-", "−")

@@ -77,14 +77,16 @@ def many(checkpoint: "Checkpoint") -> Pictures:
 
 def images_for(checkpoint: "Checkpoint", pictures: Pictures) -> int:
     """Of how many pictures the curves and the synergy are: fewer for larger checkpoints."""
-    share = min(1.0, _DEMO / _work(checkpoint))
+    share = min(1.0, 1 / passes(checkpoint))
     return min(pictures.n, max(LEAST_IMAGES, round(IMAGES * share)))
 
 
 def is_quick(checkpoint: "Checkpoint") -> bool:
     """Whether curves and synergy take seconds rather than minutes."""
-    return _work(checkpoint) <= 4 * _DEMO
+    return passes(checkpoint) <= 4
 
 
-def _work(checkpoint: "Checkpoint") -> int:
-    return sum(layer.queries * layer.channels**2 for layer in checkpoint.report.layers)
+def passes(checkpoint: "Checkpoint") -> float:
+    """What one pass takes, in passes of a demo checkpoint."""
+    work = sum(layer.queries * layer.channels**2 for layer in checkpoint.report.layers)
+    return work / _DEMO

@@ -10,7 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, ranking, strength, together, why
+from . import bench, ranking, sinks, strength, together, why
 from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
@@ -26,6 +26,10 @@ PARTS: dict[str, tuple[Part, str]] = {
     "Synergy": (together.synergy, "which heads stand in for each other"),
     "Strength": (strength.show, "how far and how widely heads look, over layers"),
     "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
+    "Sinks": (
+        sinks.show,
+        "which tokens take attention whatever the query, and what happens without them",
+    ),
     "Why": (why.show, "what the important heads have in common"),
 }
 """What each part is called, what shows it, and the question that it answers."""

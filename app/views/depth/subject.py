@@ -9,6 +9,7 @@ import streamlit as st
 from jaxtyping import UInt8
 
 from ... import selection
+from ...figures.atlas import TOKEN
 from ...figures.encode import csv
 from ...jobs import Job
 from ...measuring import pictures
@@ -53,6 +54,8 @@ def chosen_head(study: "Study") -> tuple[int, int]:
     if now.layer is not None and now.head is not None:
         return now.layer, now.head
     for variable in study.head_metrics():
+        if variable.attrs.get("units") == TOKEN:
+            continue
         dims = [dim for dim in variable.dims if dim not in ("layer", "head")]
         mean = variable.mean(dims).transpose("layer", "head").values.astype(float)
         if np.isfinite(mean).any():
@@ -122,12 +125,12 @@ def metric_of(study: "Study") -> Any:
     return found[key]
 
 
-def waits(job: Job[Any], cancel: Callable[[], None]) -> None:
+def waits(job: Job[Any], cancel: Callable[[], None], key: str = "depth_cancel") -> None:
     """How far a job is, with the button that stops it."""
     bar, button = st.columns([5, 1], vertical_alignment="center")
     text = job.text or "Waiting for other work"
     bar.progress(job.done_share, text=f"{job.title}: {text[0].lower()}{text[1:]}")
-    button.button("Cancel", key="depth_cancel", on_click=cancel, width="stretch")
+    button.button("Cancel", key=key, on_click=cancel, width="stretch")
 
 
 def draw(figure: "go.Figure", words: str, key: str) -> None:
