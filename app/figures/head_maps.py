@@ -70,15 +70,15 @@ def maps_chart(
         [i / (len(scale) - 1), f"rgb({r:.0f},{g:.0f},{b:.0f})"] for i, (r, g, b) in enumerate(scale)
     ]
     points.update(
-        marker=dict(
-            color=[0.0] * len(there),
-            cmin=-largest if signed else 0.0,
-            cmax=largest or 1.0,
-            colorscale=anchors,
-            colorbar=_bar("", paint)
+        marker={
+            "color": [0.0] * len(there),
+            "cmin": -largest if signed else 0.0,
+            "cmax": largest or 1.0,
+            "colorscale": anchors,
+            "colorbar": _bar("", paint)
             | {"tickvals": [-largest, 0, largest] if signed else [0, largest]}
             | {"ticktext": [*([plain(-largest)] if signed else []), "0", plain(largest)]},
-        )
+        }
     )
     n_layers, n_heads = values.shape[:2]
     return figure(

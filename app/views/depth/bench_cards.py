@@ -142,7 +142,7 @@ def _words(found: "Explanation") -> str:
     if found.residual is not None:
         parts.append(f"Not accounted for: {plain(float(found.residual[0]))}{_apart(found)}.")
     if found.where and len(parts) < 2:
-        parts.append(f"Read at {found.where}.")
+        parts.append(f"Read: {found.where}.")
     if found.notes:
         n = len(found.notes)
         parts.append(f"{n} note{'s' * (n > 1)} below.")
