@@ -55,7 +55,7 @@ def overlay(
     """
     finite = np.nan_to_num(values.astype(float))
     end = float(np.abs(finite).max()) if largest is None else largest
-    share = _ranks(finite, signed=signed) if by_rank else finite / end if end else finite * 0
+    share = ranks(finite, signed=signed) if by_rank else finite / end if end else finite * 0
     share = np.clip(share, -1 if signed else 0, 1)
     colour_of = table(signed=signed)
     place = (share + 1) / 2 if signed else share
@@ -70,7 +70,7 @@ def overlay(
     at = np.ix_(rows, columns)
     mixed = beneath * (1 - opacity[at][..., None]) + colour[at] * opacity[at][..., None]
     source = as_url(Image.fromarray(mixed.round().astype(np.uint8)))
-    low, high = (("lowest" if signed else "0"), "highest") if by_rank else _ends(end, signed=signed)
+    low, high = ends(end, signed=signed, by_rank=by_rank)
     return Overlay(source, tuple(payload()["signed" if signed else "attention"]), low, high)
 
 
@@ -81,11 +81,14 @@ def as_url(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _ends(end: float, *, signed: bool) -> tuple[str, str]:
-    return (plain(-end) if signed else "0"), plain(end)
+def ends(largest: float, *, signed: bool, by_rank: bool = False) -> tuple[str, str]:
+    """What stands at both ends of a scale."""
+    if by_rank:
+        return ("lowest" if signed else "0"), "highest"
+    return (plain(-largest) if signed else "0"), plain(largest)
 
 
-def _ranks(values: np.ndarray, *, signed: bool) -> np.ndarray:
+def ranks(values: np.ndarray, *, signed: bool) -> np.ndarray:
     """Ranks among all sizes, 0…1, with the sign; equal values have equal ranks."""
     sizes = np.abs(values) if signed else values - values.min()
     _, place = np.unique(sizes, return_inverse=True)

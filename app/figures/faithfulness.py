@@ -21,7 +21,7 @@ _QUALITY = 82
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SPLIT = 0.75
 """Where curves end and pictures begin, as a share of the width."""
-_ROWS = ((0.57, 1.0), (0.0, 0.43))
+_ROWS = ((0.585, 1.0), (0.0, 0.415))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def player(
         )
         for step in range(len(pictures))
     ]
-    made = figure(*traces, *moving, dark=dark, height=560, **_layout(shape, quantity, paint))
+    made = figure(*traces, *moving, dark=dark, height=580, **_layout(shape, quantity, paint))
     made.frames = frames
     made.update_layout(sliders=[_slider(followed, start, paint)], updatemenus=[_buttons(paint)])
     return made

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from PIL import Image
 
-from .explanation import as_url, plain, table
+from .explanation import as_url, ends, plain, ranks, table
 from .palette import NUMBERS
 from .template import Colours, colours, figure, head_words
 
@@ -17,22 +17,26 @@ TILE = 42
 """Pixels of a map's longer side, at least."""
 _GAP = 0.06
 """Between two maps, as a share of a tile."""
-_ROW = 52
-"""Pixels of a layer's row in a chart."""
-_LEAST, _MOST = 260, 760
+_WIDTH = 500
+"""Pixels that a chart's tiles have side by side, about."""
+_TALLEST = 80
+"""Most pixels of a layer's row in a chart."""
+_LEAST, _MOST = 260, 900
 """Height of a chart."""
 
 
 def montage(
-    values: Float[np.ndarray, "layer head row column"], *, signed: bool
+    values: Float[np.ndarray, "layer head row column"], *, signed: bool, by_rank: bool = False
 ) -> tuple[Image.Image, float]:
     """Every head's map in its place, sharp, and the largest value, which is the end of the scale.
 
-    Where there is no head, it is transparent.
+    Where there is no head, it is transparent. `by_rank` colours by the rank among all cells of all
+    heads.
     """
     n_layers, n_heads, rows, columns = values.shape
     largest = float(np.nanmax(np.abs(values), initial=0))
-    share = np.nan_to_num(values) / largest if largest else np.zeros(values.shape)
+    finite = np.nan_to_num(values)
+    share = ranks(finite, signed=signed) if by_rank else finite / (largest or 1)
     place = (share + 1) / 2 if signed else np.clip(share, 0, 1)
     paint = table(signed=signed)
     colour = paint[np.round(place * (len(paint) - 1)).astype(int)]
@@ -53,13 +57,14 @@ def maps_chart(
     values: Float[np.ndarray, "layer head row column"],
     *,
     signed: bool,
+    by_rank: bool = False,
     chosen: Head | None = None,
     marked: Sequence[Head] = (),
     dark: bool = False,
 ) -> go.Figure:
     """The montage with a point to click on each head, `(layer, head)` in its custom data."""
     paint = colours(dark=dark)
-    image, largest = montage(values, signed=signed)
+    image, largest = montage(values, signed=signed, by_rank=by_rank)
     there = [
         (int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(values).all((-1, -2)))
     ]
@@ -76,15 +81,18 @@ def maps_chart(
             "cmax": largest or 1.0,
             "colorscale": anchors,
             "colorbar": _bar("", paint)
-            | {"tickvals": [-largest, 0, largest] if signed else [0, largest]}
-            | {"ticktext": [*([plain(-largest)] if signed else []), "0", plain(largest)]},
+            | {"tickvals": [-largest, largest] if signed else [0, largest]}
+            | {"ticktext": ends(largest, signed=signed, by_rank=by_rank)},
         }
     )
-    n_layers, n_heads = values.shape[:2]
+    n_layers, n_heads, rows, columns = values.shape
+    axes = _axes(n_layers, n_heads)
+    axes["xaxis"] |= {"constrain": "domain", "constraintoward": "left"}
+    axes["yaxis"] |= {"constrain": "domain", "scaleanchor": "x", "scaleratio": rows / columns}
     return figure(
         points,
         dark=dark,
-        height=_height(n_layers),
+        height=_height(n_layers, n_heads),
         images=[
             {
                 "source": as_url(image),
@@ -98,7 +106,7 @@ def maps_chart(
                 "layer": "below",
             }
         ],
-        **_axes(n_layers, n_heads),
+        **axes,
         shapes=_rings(chosen, marked, there, paint),
     )
 
@@ -130,7 +138,7 @@ def shares_chart(
         heat,
         points,
         dark=dark,
-        height=_height(n_layers),
+        height=_height(n_layers, n_heads),
         **_axes(n_layers, n_heads),
         shapes=_rings(chosen, marked, there, paint),
     )
@@ -187,14 +195,21 @@ def _rings(
     ]
 
 
-def _height(n_layers: int) -> int:
-    return int(np.clip(n_layers * _ROW + 60, _LEAST, _MOST))
+def _height(n_layers: int, n_heads: int) -> int:
+    row = min(_TALLEST, _WIDTH / n_heads)
+    return int(np.clip(n_layers * row + 90, _LEAST, _MOST))
 
 
 def _bar(title: str, paint: Colours) -> dict[str, Any]:
     return {
         "thickness": 10,
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": 1.01,
+        "yanchor": "bottom",
+        "len": 0.5,
         "outlinewidth": 0,
         "tickfont": {"color": paint.faint, "size": 11},
-        "title": {"text": title, "side": "right", "font": {"color": paint.faint, "size": 12}},
+        "title": {"text": title, "side": "top", "font": {"color": paint.faint, "size": 12}},
     }

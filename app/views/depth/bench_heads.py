@@ -25,6 +25,7 @@ Head = tuple[int, int]
 def show(bench: Bench) -> "Job[Any] | None":
     """For one of the maps that has parts by head; the job that is under way."""
     names = [name for name, found in bench.found.items() if found.heads is not None]
+    names.sort(key=lambda name: not bench.methods[name].of_target)  # heads of the decision first
     if bench.found and not names:
         st.info(
             "None of the maps that are shown has parts by head. Add Relevance, LeGrad or Grad-CAM "
@@ -80,16 +81,18 @@ def _parts(found: "Explanation", chosen: Head, marked: list[Head], name: str) ->
     assert found.heads is not None
     parts, shares = found.heads[0], head_shares(found)[0]
     method, dark = found.method, shared.is_dark()
+    by_rank = st.session_state.get("bench_scale") == "by rank"
     is_signed = method.signed or bool(np.nanmin(parts) < 0)
     left, right = st.columns([3, 2])
     with left:
         chart = head_maps.maps_chart(
-            parts, signed=is_signed, chosen=chosen, marked=marked, dark=dark
+            parts, signed=is_signed, by_rank=by_rank, chosen=chosen, marked=marked, dark=dark
         )
         shared.draw_heads(chart, f"Parts of {method.long_name} by layer and head.", "bench_parts")
         st.caption(
-            f"The part of each head in {method.long_name}, all on one scale up to the largest "
-            "value of any head. A click chooses a head."
+            f"The part of each head in {method.long_name}, all on one scale"
+            + (", by the rank among all their cells." if by_rank else " up to the largest value.")
+            + " A click chooses a head."
         )
     with right:
         chart = head_maps.shares_chart(shares, chosen=chosen, marked=marked, dark=dark)
