@@ -1,6 +1,7 @@
 """A map over the picture that it explains, as a sharp image with the ends of its scale."""
 
 import base64
+import html
 import io
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageColor
 
-from .palette import ATTENTION, SIGNED, payload
+from .palette import payload
 from .template import number
 
 SIDE = 384
@@ -17,6 +18,13 @@ _LEAST, _MOST = 0.15, 0.85
 """Share of the map's colour where it is 0, and where it is largest."""
 _DIM = 0.75
 """How bright the grey picture is beneath it."""
+_SUPERSCRIPT = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain(value: float) -> str:
+    """A number of three digits where no markup is read: powers are written as characters."""
+    digits, _, power = number(value).partition("<sup>")
+    return digits + power.removesuffix("</sup>").translate(_SUPERSCRIPT)
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,11 @@ def overlay(
     """
     finite = np.nan_to_num(values.astype(float))
     end = float(np.abs(finite).max()) if largest is None else largest
-    share = _ranks(finite, signed=signed) if by_rank else finite / end if end else finite * 0
+    share = ranks(finite, signed=signed) if by_rank else finite / end if end else finite * 0
     share = np.clip(share, -1 if signed else 0, 1)
-    table = _table(SIGNED if signed else ATTENTION)
+    colour_of = table(signed=signed)
     place = (share + 1) / 2 if signed else share
-    colour = table[np.round(place * (len(table) - 1)).astype(int)]
+    colour = colour_of[np.round(place * (len(colour_of) - 1)).astype(int)]
     opacity = _LEAST + (_MOST - _LEAST) * np.abs(share)
     height, width = pixels.shape[:2]
     times = max(1, round(SIDE / max(height, width)))
@@ -61,18 +69,26 @@ def overlay(
     rows, columns = _spread(height * times, len(values)), _spread(width * times, values.shape[1])
     at = np.ix_(rows, columns)
     mixed = beneath * (1 - opacity[at][..., None]) + colour[at] * opacity[at][..., None]
-    buffer = io.BytesIO()
-    Image.fromarray(mixed.round().astype(np.uint8)).save(buffer, "PNG")
-    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    low, high = (("lowest" if signed else "0"), "highest") if by_rank else _ends(end, signed=signed)
+    source = as_url(Image.fromarray(mixed.round().astype(np.uint8)))
+    low, high = ends(end, signed=signed, by_rank=by_rank)
     return Overlay(source, tuple(payload()["signed" if signed else "attention"]), low, high)
 
 
-def _ends(end: float, *, signed: bool) -> tuple[str, str]:
-    return (number(-end) if signed else "0"), number(end)
+def as_url(image: Image.Image) -> str:
+    """A PNG as a data URL."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _ranks(values: np.ndarray, *, signed: bool) -> np.ndarray:
+def ends(largest: float, *, signed: bool, by_rank: bool = False) -> tuple[str, str]:
+    """What stands at both ends of a scale."""
+    if by_rank:
+        return ("lowest" if signed else "0"), "highest"
+    return (plain(-largest) if signed else "0"), plain(largest)
+
+
+def ranks(values: np.ndarray, *, signed: bool) -> np.ndarray:
     """Ranks among all sizes, 0…1, with the sign; equal values have equal ranks."""
     sizes = np.abs(values) if signed else values - values.min()
     _, place = np.unique(sizes, return_inverse=True)
@@ -80,9 +96,9 @@ def _ranks(values: np.ndarray, *, signed: bool) -> np.ndarray:
     return np.sign(values) * ranks if signed else ranks
 
 
-def _table(scale: tuple[str, ...]) -> Float[np.ndarray, "colour 3"]:
+def table(*, signed: bool) -> Float[np.ndarray, "colour 3"]:
     """256 colours between the anchors of a scale."""
-    named = payload()["signed" if scale is SIGNED else "attention"]
+    named = payload()["signed" if signed else "attention"]
     anchors = np.array([ImageColor.getrgb(colour)[:3] for colour in named], float)
     at = np.linspace(0, len(anchors) - 1, 256)
     return np.stack([np.interp(at, np.arange(len(anchors)), anchors[:, i]) for i in range(3)], 1)
@@ -91,3 +107,14 @@ def _table(scale: tuple[str, ...]) -> Float[np.ndarray, "colour 3"]:
 def _spread(n_pixels: int, n_cells: int) -> np.ndarray:
     """The cell of each pixel."""
     return np.minimum((np.arange(n_pixels) + 0.5) * n_cells / n_pixels, n_cells - 1).astype(int)
+
+
+def card(title: str, drawn: Overlay) -> str:
+    """A map under its title, with its scale, as HTML."""
+    name, scale = html.escape(title), ", ".join(drawn.colours)
+    return (
+        f'<figure class="hs-map"><h3 class="hs-depth" title="{name}">{name}</h3>'
+        f'<img src="{drawn.source}" alt="{name}">'
+        f'<figcaption><span>{drawn.low}</span><i style="background-image: linear-gradient('
+        f'to right, {scale})"></i><span>{drawn.high}</span></figcaption></figure>'
+    )

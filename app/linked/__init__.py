@@ -44,6 +44,12 @@ PREDICTIONS = _component(
     "predictions_entry.js",
     html='<div class="hs-predictions" role="group" aria-label="Predictions"></div>',
 )
+EXPLANATION = _component(
+    "explanation",
+    "basics.js",
+    "explanation_entry.js",
+    html='<figure class="hs-map"></figure>',
+)
 LINKED = _component(
     "linked",
     "basics.js",
