@@ -218,3 +218,8 @@ def test_a_study_of_format_2_opens_and_goes_on(small, photographs, tmp_path):
     assert study.n_done == 1
     assert "signed" not in study.data["flip"].attrs
     assert hs.analyze(small, photographs, **options).is_complete
+    # The default of then is not that of now: the same call goes on all the same.
+    assert hs.analyze(small, photographs, out=out).n_done == len(photographs)
+    with pytest.raises(hs.HeadscopeError, match="other images or settings"):
+        hs.analyze(small, photographs, out=out, importance=False)
+    assert "nmi" not in hs.open_study(out).data
