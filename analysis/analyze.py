@@ -21,7 +21,7 @@ from .labels import Labels, label_indices
 from .selected import Selected, select
 from .sources import Image, Source, find_sources
 from .study import Study
-from .writer import N_RANKED, StudyWriter
+from .writer import N_RANKED, StudyWriter, metrics_begun_with
 
 ABLATIONS = ("zero",)
 """What is done to each head unless something else is asked for."""
@@ -83,6 +83,8 @@ def analyze(
             not fit the checkpoint, or `out` cannot be used.
     """
     wanted = None if target is None else checkpoint.class_index(target)
+    if metrics is None:
+        metrics = metrics_begun_with(out, importance=importance, labelled=labels is not None)
     selected = select(
         checkpoint,
         metrics=metrics,

@@ -284,6 +284,24 @@ class StudyWriter:
         array[:] = data
 
 
+def metrics_begun_with(
+    out: str | Path | None, *, importance: bool, labelled: bool
+) -> list[str] | None:
+    """The metrics of a study of an older format at `out`, where no metric is named: what was the
+    default then is less than what is now, and the study is to be gone on with. None: today's.
+    """
+    if out is None or not Path(out).exists():
+        return None
+    study = open_study(out)
+    if not GOES_ON_FROM <= study.data.attrs["format_version"] < FORMAT_VERSION:
+        return None
+    names = study.settings.get("metrics") or []
+    with_importance = bool(study.settings.get("ablations"))
+    with_labels = study.settings.get("labels") is not None
+    alike = (with_importance, with_labels) == (importance, labelled)
+    return list(names) if names and alike else None
+
+
 def _unwritable(out: str | Path | None, error: OSError) -> HeadscopeError:
     return HeadscopeError(
         f"{out} cannot be written any more ({error.strerror or error}). The images that are done "

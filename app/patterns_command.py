@@ -1,6 +1,7 @@
 """What `headscope patterns` does: its arguments, the work, the table."""
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,16 +88,18 @@ def learn(options: argparse.Namespace) -> None:
         def progress(what: str, share: float) -> None:
             bar.show(share, what)
 
-        patterns = fit_patterns(
-            study,
-            checkpoint=checkpoint,
-            form=options.form,
-            clusters=options.clusters,
-            method=options.method,
-            umap=not options.no_umap,
-            seed=options.seed,
-            progress=progress,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the table says it
+            patterns = fit_patterns(
+                study,
+                checkpoint=checkpoint,
+                form=options.form,
+                clusters=options.clusters,
+                method=options.method,
+                umap=not options.no_umap,
+                seed=options.seed,
+                progress=progress,
+            )
         if options.stability:
             measured = measure_stability(
                 patterns.maps, method=options.method, clusters=options.clusters, progress=progress
@@ -117,6 +120,8 @@ def _table(patterns: "Patterns") -> str:
         f"{training.n_latent} numbers a map keep {training.explained:.0%} of the variance of "
         f"images not seen (PCA: {training.explained_by_pca:.0%})",
     ]
+    if training.caution:
+        lines.append(training.caution)
     left_out = float((clustering.labels < 0).mean())
     if left_out:
         lines.append(f"{left_out:.0%} of the maps are in no group")

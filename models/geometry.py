@@ -12,6 +12,7 @@ from .layout import PADDING, PATCH, AttentionLayout, TokenLayout
 from .places import FAINT, PAYLOADS, Places
 
 SHARED_KEYS = "windows with a halo"
+SHIFTED = "shifted windows"
 """The kind of windows that share keys with others."""
 
 PRECISION_PX = 1e-4
@@ -388,4 +389,4 @@ def _window_kind(layout: AttentionLayout) -> str:
     gaps = [gap for gap in gaps if len(gap)]
     if gaps and all(gap.min() > 1 for gap in gaps):
         return "dilated windows"
-    return "shifted windows" if any(gap.max() > 1 for gap in gaps) else "windows"
+    return SHIFTED if any(gap.max() > 1 for gap in gaps) else "windows"

@@ -17,8 +17,6 @@ from .projection import Projection
 
 T = TypeVar("T")
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Common:
@@ -31,9 +29,9 @@ class Common:
     n_hops: int
     """Number of different hops in the layer that has most."""
     offset_reach: tuple[int, int]
-    """How many rows and columns a query is at most away from a key of its window, on the coarser
-    of their grids, in the layer that reaches farthest: a whole grid but 1 where attention is
-    global, and less in windows."""
+    """How many rows and columns a query is at most away from a key that it may attend to, on the
+    coarser of their grids, in the layer that reaches farthest: a whole grid but 1 where attention
+    is global, and less in windows."""
 
     @classmethod
     def of(cls, layouts: Sequence[AttentionLayout], *, routed: bool = False) -> "Common":

@@ -118,6 +118,9 @@ class AttentionLayout:
     """Which token of `queries` each query of a window is; -1: padding, its output goes nowhere."""
     key_tokens: Int[np.ndarray, "window key"]
     """Which token of `keys` each key of a window is."""
+    masked: Bool[np.ndarray, "window query key"] | None = None
+    """Pairs of a window that may not attend: in a shifted window, those that lie at opposite ends
+    of the image. None: there are none."""
 
     @classmethod
     def of_all(cls, tokens: TokenLayout) -> "AttentionLayout":
@@ -193,9 +196,12 @@ class AttentionLayout:
     @cached_property
     def offset_reach(self) -> tuple[int, int]:
         """How many rows and columns of the coarser grid a query patch is at most away from a key
-        patch of its window; (0, 0) where there is none, or patches are on no grid."""
+        patch of its window that no mask forbids; (0, 0) where there is none, or patches are on no
+        grid."""
         if self.n_windows == 1 or self.coarse_reach == (0, 0):
             return self.coarse_reach
+        if self.masked is not None:
+            return self._reach_of_unmasked
         # Window by window the farthest pair is one of the extremes: no need of all pairs.
         ends = []
         for layout, tokens, cells in zip(
@@ -215,6 +221,24 @@ class AttentionLayout:
         both = (queries & keys)[:, None]
         far = np.where(both, np.maximum(query_high - key_low, key_high - query_low), 0).max(0)
         return int(far[0]), int(far[1])
+
+    @property
+    def _reach_of_unmasked(self) -> tuple[int, int]:
+        places = []
+        for layout, tokens, cells in zip(
+            (self.queries, self.keys),
+            (self.query_tokens, self.key_tokens),
+            self.coarse_cells,
+            strict=True,
+        ):
+            # The last is that of no patch; in order, patches are the rows of their cells.
+            of_token = np.full((layout.n_tokens + 1, 2), np.nan)
+            of_token[:-1][layout.is_patch] = cells
+            places.append(of_token[tokens])
+        far = np.abs(places[1][:, None] - places[0][:, :, None])
+        far[self.masked] = 0
+        rows, columns = np.nan_to_num(far).max((0, 1, 2))
+        return int(rows), int(columns)
 
     @cached_property
     def coarse_cells(

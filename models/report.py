@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .errors import MISFIT, HeadscopeError, first_line
-from .geometry import SHARED_KEYS, UnplacedError, place_rows
+from .geometry import SHARED_KEYS, SHIFTED, UnplacedError, place_rows
 from .grouping import GIVEN, Group, given_rows, group_calls
 from .interception import AttentionCall, Site, intercept
 from .layers import Common, Layer
 from .layout import PATCH, TokenLayout
+from .masks import unreached, without_masked
 from .projection import AtMap, LinearMaps, Projection
 from .readout import Readout
 from .runs import attention_modules, block_of, parity_of, record_runs, tensors_of
@@ -167,7 +168,8 @@ def read(
         values[call.site.module] = call.value
         errors = _row_error(call.weights), _unmixed_error(call), _row_limit(call.weights)
         shape = tuple(call.weights.shape)
-        calls[call.site] = _Seen(*errors, call.value.shape[-1], shape, again)
+        seen = _Seen(*errors, call.value.shape[-1], shape, again, unreached(call))
+        calls[call.site] = seen
         given[call.site] = maps.now(call.output)
 
     maps, given = LinearMaps(), dict[Site, AtMap]()
@@ -295,6 +297,8 @@ class _Seen:
     """Of the weights."""
     same_values: bool = False
     """It meets the values that the module's last attention met."""
+    unreached: Tensor | None = None
+    """As `masks.unreached` finds it."""
 
 
 def _row_error(weights: Tensor) -> float:
@@ -356,6 +360,10 @@ def _layer(
         # Two softmaxes over the same values, one subtracted from the other (arXiv 2410.05258): the
         # first half of the layer's heads are the first ones, the second half the subtracted ones.
         kind = f"{kind}, differential"
+    layout = geometry.layout
+    if geometry.kind == SHIFTED:
+        masked = [calls[site].unreached for site in group.sites]
+        layout = without_masked(layout, geometry.axes, masked)
     try:
         rows = place_rows(traced.outputs[block], size, prefix_kinds)
     except (UnplacedError, KeyError):
@@ -366,11 +374,11 @@ def _layer(
         index,
         group.sites,
         geometry.axes,
-        geometry.layout,
+        layout,
         kind,
         block,
         rows,
-        Common.of([geometry.layout]),
+        Common.of([layout]),
         mixed=mixed,
         routed=routed,
         n_calls=group.n_calls,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .layers import LayerAttention
 from .layout import PATCH, AttentionLayout
+from .masks import UNREACHED
 
 ROBUST_Z = 3.5
 """How far out an outlier is, in robust standard deviations (1.4826 times the median absolute
@@ -24,8 +25,6 @@ LEAST_FOLLOWERS = 0.5
 """Of the queries, how many must give a sink more than its share: "whatever the query"."""
 LEAST_QUERIES = 4
 """With fewer queries, a sink cannot be told from what they look for."""
-UNREACHED = 1e-20
-"""Where windows are masked, less than this in all heads is a mask (`LayerAttention.reach`)."""
 
 
 class KeyAttention:

@@ -82,10 +82,10 @@ def hop(common: Common) -> NDArray[np.generic]:
 
 @dimension(long_name="Rows from the query down to the key, in patches")
 def row_offset(common: Common) -> NDArray[np.generic]:
-    """−r … r, with r the most rows between a query and a key of its window in any layer: rows − 1
-    of the grid with global attention. The patches are those of the layer (the coarser ones, where
-    queries and keys differ). Offsets that the layer's own grid does not have are NaN around its
-    middle, which is 0 in every layer.
+    """−r … r, with r the most rows between a query and a key that it may attend to in any layer:
+    rows − 1 of the grid with global attention, rows − 1 of a window, shifted or not. The patches
+    are those of the layer (the coarser ones, where queries and keys differ). Offsets that the
+    layer's own grid does not have are NaN around its middle, which is 0 in every layer.
     """
     return np.arange(-common.offset_reach[0], common.offset_reach[0] + 1)
 

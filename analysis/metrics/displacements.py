@@ -30,7 +30,7 @@ class Displacements:
     patches: Float[Tensor, "displacement 2"]
     """Rows and columns in patches of the queries' grid."""
     n_pairs: Int[Tensor, " displacement"]
-    """How many pairs of a query and a key are so apart."""
+    """How many pairs of a query and a key are so apart and not kept from each other by a mask."""
     of_pair: Int[Tensor, "window query key"]
     """Which of them each pair is; as many as there are where query or key is no patch."""
 
@@ -57,6 +57,7 @@ def displacements(
         index = of_rows(of_query, of_key) * n_columns + of_columns(of_query, of_key)
     n = len(rows) * n_columns
     index = np.where(both, index, n)
+    counted = index if layout.masked is None else index[~layout.masked]
     # `px` and `cells` of every row beside every column.
     table = np.stack([np.repeat(rows, n_columns, 0), np.tile(columns, (len(rows), 1))], axis=-1)
     px = torch.from_numpy(table[:, 0]).to(device, dtype)
@@ -65,7 +66,7 @@ def displacements(
         px,
         torch.from_numpy(table[:, 1].astype(int)).to(device),
         px / unit,
-        torch.from_numpy(np.bincount(index.reshape(-1), minlength=n)[:n]).to(device),
+        torch.from_numpy(np.bincount(counted.reshape(-1), minlength=n)[:n]).to(device),
         torch.from_numpy(index).to(device),
     )
 

@@ -16,9 +16,9 @@ def offset_map(layer: LayerAttention) -> Float[Tensor, "image head row_offset co
     """Attention that a patch gives to the patch Δ rows below and Δ columns to the right of it (to
     the left and above are negative), mean over all query patches. Its sum is the share that patches
     give to patches. A patch at the border has fewer neighbours, so even a uniform head fades
-    towards the corners. An offset that no two patches of a window have is NaN; an offset that is
-    only masked is 0. Offsets are in patches of the layer's own grid (the coarser one, where queries
-    and keys differ); NaN where patches lie on no grid.
+    towards the corners. An offset that no two patches of a window have, or only such as a mask
+    keeps apart, is NaN. Offsets are in patches of the layer's own grid (the coarser one, where
+    queries and keys differ); NaN where patches lie on no grid.
     """
     ways, mass = displacements_of(layer), by_displacement(layer)
     reach = layer.of.common.offset_reach

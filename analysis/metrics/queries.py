@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ...models.capture import LayerAttention
 from ...models.layout import PADDING, PATCH, AttentionLayout
+from ...models.sinks import reach_in_windows
 from .patches import maps_of, once_per_layer
-
-_UNREACHED = 1e-20
-"""A mask leaves e⁻¹⁰⁰ or nothing, in all heads; a key that is only little liked has more."""
 
 
 @dataclass(frozen=True)
@@ -70,5 +68,13 @@ def row_entropies(layer: LayerAttention) -> Float[Tensor, "image window head que
 
 @once_per_layer
 def n_reachable(layer: LayerAttention) -> Int[Tensor, "image window query"]:
-    """How many keys each query may attend to: those of its window that no mask forbids."""
-    return (maps_of(layer).amax(2) > _UNREACHED).sum(-1)
+    """How many keys each query may attend to: those of its window that no mask forbids. One window
+    has no mask: there, a key that gets nothing gets it by choice.
+    """
+    reach = reach_in_windows(layer)
+    if reach is not None:
+        return reach.sum(-1)
+    weights = maps_of(layer)
+    return torch.full(
+        (len(weights), 1, weights.shape[-2]), weights.shape[-1], device=weights.device
+    )

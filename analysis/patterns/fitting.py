@@ -11,7 +11,7 @@ from .gathering import maps_of_images, maps_of_study
 from .maps import PatternMaps, Progress, join, silent
 from .projection import project_pca, project_umap
 from .result import Patterns
-from .training import N_LATENT, SECONDS, train
+from .training import MOST_EPOCHS, N_LATENT, SECONDS, train
 
 if TYPE_CHECKING:
     from ..sources import Image
@@ -30,6 +30,7 @@ def fit_patterns(
     n_latent: int = N_LATENT,
     umap: bool = True,
     seed: int = 0,
+    epochs: int = MOST_EPOCHS,
     seconds: float = SECONDS,
     progress: Progress = silent,
 ) -> Patterns:
@@ -50,8 +51,9 @@ def fit_patterns(
         n_latent: numbers that a map becomes.
         umap: whether to lay the maps out by UMAP too, which takes most of the rest of the time.
         seed: of all that is drawn: held-out images, weights, batches, starts.
-        seconds: most that training takes; only where it ends a training do the results depend on
-            the machine's speed (`Training.stopped_by`).
+        epochs: rounds over the maps that training takes at most.
+        seconds: most that training takes: a safety. Only where it ends a training do the results
+            depend on the machine's speed, and a warning says so (`Training.caution`).
         progress: told what is under way and the share of it that is done.
 
     Raises:
@@ -84,7 +86,12 @@ def fit_patterns(
 
     maps = join([gather(each) for each in several])
     network, training = train(
-        maps, n_latent=n_latent, seed=seed, seconds=seconds, progress=progress
+        maps,
+        n_latent=n_latent,
+        seed=seed,
+        epochs=epochs,
+        seconds=seconds,
+        progress=progress,
     )
     latents = network.latents(maps.values)
     clustering = cluster(latents, method=method, k=clusters, seed=seed, progress=progress)

@@ -28,6 +28,8 @@ class Pairs:
     """Whether the query is a patch."""
     key: Bool[Tensor, "window key"]
     """Whether the key is a patch."""
+    met: Bool[Tensor, "window query key"]
+    """Whether both are patches, and no mask keeps them apart."""
     counted: Bool[Tensor, "window query"]
     """The queries that a map is about: patches; all where none is a patch."""
     query_patch: Int[Tensor, "window query"]
@@ -39,6 +41,9 @@ class Pairs:
     """Largest offset along rows and columns between patches that meet."""
     by_offset: Float[Tensor, "row_offset column_offset"]
     """How many pairs there are."""
+    even: Float[Tensor, "row_offset column_offset"]
+    """What queries that give all patches they meet alike give by offset; sums to 1. Where masks
+    leave some fewer patches than others, it is not in proportion to the pairs."""
     kinds: Float[Tensor, "window key kind"]
     """1 where the key is of the class, register or other kinds."""
 
@@ -65,6 +70,8 @@ def pairs_of(layout: AttentionLayout) -> Pairs:
     query, of_query = _patches(layout.queries, layout.query_tokens)
     key, of_key = _patches(layout.keys, layout.key_tokens)
     both = query[:, :, None] & key[:, None, :]
+    if layout.masked is not None:
+        both &= ~layout.masked
     there = layout.query_tokens >= 0
     reach = (0, 0)
     index = np.zeros(both.shape, int)
@@ -76,7 +83,10 @@ def pairs_of(layout: AttentionLayout) -> Pairs:
         index = (offset[..., 0] + rows) * (2 * columns + 1) + offset[..., 1] + columns
     shape = (2 * reach[0] + 1, 2 * reach[1] + 1)
     index = np.where(both, index, shape[0] * shape[1]).reshape(-1)
-    count = np.bincount(index, minlength=shape[0] * shape[1] + 1)[:-1].reshape(shape)
+    n_offsets = shape[0] * shape[1]
+    count = np.bincount(index, minlength=n_offsets + 1)[:-1].reshape(shape)
+    alike = both / np.maximum(both.sum(-1, keepdims=True), 1)
+    even = np.bincount(index, alike.reshape(-1), minlength=n_offsets + 1)[:-1].reshape(shape)
     kinds = np.array([*layout.keys.kinds])[layout.key_tokens]
     of_class, of_register = np.isin(kinds, CLASS_KINDS), np.isin(kinds, REGISTER_KINDS)
     other = ~(of_class | of_register | key)
@@ -84,12 +94,14 @@ def pairs_of(layout: AttentionLayout) -> Pairs:
         layout,
         torch.from_numpy(query),
         torch.from_numpy(key),
+        torch.from_numpy(both),
         torch.from_numpy(query if query.any() else there),
         torch.from_numpy(of_query),
         torch.from_numpy(of_key),
         torch.from_numpy(index),
         reach,
         torch.from_numpy(count).double(),
+        torch.from_numpy(even / max(even.sum(), 1)),
         torch.from_numpy(np.stack([of_class, of_register, other], -1)).double(),
     )
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from .clustering import cluster
 from .maps import PatternMaps, Progress, silent
-from .training import N_LATENT, SECONDS, train
+from .training import MOST_EPOCHS, N_LATENT, SECONDS, train
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -56,6 +56,7 @@ def measure_stability(
     method: str = "kmeans",
     clusters: int | None = None,
     n_latent: int = N_LATENT,
+    epochs: int = MOST_EPOCHS,
     seconds: float = SECONDS,
     progress: Progress = silent,
 ) -> Stability:
@@ -69,6 +70,7 @@ def measure_stability(
         method: of clustering.
         clusters: the number, for all seeds; None: each seed chooses.
         n_latent: numbers that a map becomes.
+        epochs: most that one training takes.
         seconds: most that one training takes.
         progress: told the share that is done.
     """
@@ -77,7 +79,7 @@ def measure_stability(
         progress(f"Seed {seed}", index / len(seeds))
         points = latents
         if points is None:
-            network, _ = train(maps, n_latent=n_latent, seed=seed, seconds=seconds)
+            network, _ = train(maps, n_latent=n_latent, seed=seed, epochs=epochs, seconds=seconds)
             points = network.latents(maps.values)
         labels.append(cluster(points, method=method, k=clusters, seed=seed).labels)
     return Stability(

@@ -91,15 +91,14 @@ def statistics_of(pairs: Pairs, sums: Sums) -> Float[Tensor, "image head statist
 
 def _between_patches(pairs: Pairs, sums: Sums) -> list[Float[Tensor, "image head"]]:
     rows, columns = pairs.reach
-    there = pairs.by_offset.to(sums.offset)
-    uniform = there / there.sum()
-    shares = sums.offset.unflatten(-1, there.shape)
+    uniform = pairs.even.to(sums.offset)
+    shares = sums.offset.unflatten(-1, uniform.shape)
     shares = shares / shares.sum((-2, -1), keepdim=True)
     row, column = torch.meshgrid(
         torch.arange(-rows, rows + 1), torch.arange(-columns, columns + 1), indexing="ij"
     )
-    row, column = row.to(there.device), column.to(there.device)
-    away = torch.hypot(row.to(there), column.to(there))
+    row, column = row.to(uniform.device), column.to(uniform.device)
+    away = torch.hypot(row.to(uniform), column.to(uniform))
 
     def where(mask: Tensor) -> tuple[Tensor, Tensor]:
         return (shares * mask).sum((-2, -1)), (uniform * mask).sum()
@@ -141,7 +140,7 @@ class _Entropies:
 
     @classmethod
     def of(cls, pairs: Pairs, sums: Sums) -> "_Entropies":
-        both = (pairs.query[:, :, None] & pairs.key[:, None]).to(sums.weights)
+        both = pairs.met.to(sums.weights)
         total = sums.patch * pairs.n_queries
         joint = sums.weights * both[:, None] / total[:, None, :, None, None]
         of_query = joint.sum(-1)

@@ -1,6 +1,7 @@
 """Trains an autoencoder, and measures it beside PCA on images that it has not seen."""
 
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,12 @@ LEAST_IMAGES = 5
 """Images below which none can be held out."""
 LEAST_MAPS = 50
 """Maps below which there is nothing to learn."""
-SECONDS = 90.0
-"""Training stops after so long, whether or not it still improves."""
+SECONDS = 1800.0
+"""Training stops after so long, whatever it still improves: a safety that no training is to meet,
+for what it leaves hangs on the machine's speed."""
 MOST_EPOCHS = 60
+MOST_STEPS = 6000
+"""In all: with more than 12,800 maps there are fewer epochs. That is what bounds the time."""
 PATIENCE = 4
 """Epochs without a better error, after which training stops."""
 IMPROVEMENT = 0.002
@@ -55,11 +59,23 @@ class Training:
     n_latent: int
     seed: int
     stopped_by: str
-    """`"patience"`, `"epochs"` or `"time"`; only the last depends on the machine."""
+    """`"patience"`, `"epochs"` or `"time"`; only after the last the results depend on the machine
+    and its load."""
     seconds: float
     watched: Int[np.ndarray, " picture"]
     """Numbers of the images in `PatternMaps.pictures`."""
     held_out: Int[np.ndarray, " picture"]
+
+    @property
+    def caution(self) -> str:
+        """What is to be said of a training that the clock ended; empty for any other."""
+        if self.stopped_by != "time":
+            return ""
+        return (
+            f"Training was ended by the clock, after {self.seconds:.0f} seconds and "
+            f"{len(self.fitted_error)} epochs: on a quicker machine the patterns would be others. "
+            "Allow more seconds for results that can be made again."
+        )
 
     @property
     def explained(self) -> float:
@@ -76,6 +92,7 @@ def train(
     *,
     n_latent: int = N_LATENT,
     seed: int = 0,
+    epochs: int = MOST_EPOCHS,
     seconds: float = SECONDS,
     progress: Progress = silent,
 ) -> tuple[Autoencoder, Training]:
@@ -107,14 +124,15 @@ def train(
     weights = [p for p in network.parameters() if p.requires_grad]
     size = int(np.clip(len(fit) // STEPS, 8, BATCH))
     optimiser = torch.optim.Adam(weights, RATE, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, MOST_EPOCHS)
+    n_epochs = max(1, min(epochs, MOST_STEPS // -(-len(fit) // size)))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_epochs)
 
     fitted_errors, watched_errors = [], [_error(network, watch)]
     best, kept, since = watched_errors[0], network.arrays(), 0
     stopped_by = "epochs"
-    for epoch in range(MOST_EPOCHS):
-        progress("Learning patterns", epoch / MOST_EPOCHS)
-        total = 0.0
+    for epoch in range(n_epochs):
+        progress("Learning patterns", epoch / n_epochs)
+        total, n_seen = 0.0, 0
         for rows in torch.randperm(len(fit), generator=generator).split(size):
             batch = fit[rows]
             loss = (network(batch) - batch).square().sum(1).mean()
@@ -122,10 +140,11 @@ def train(
             loss.backward()
             optimiser.step()
             total += float(loss.detach()) * len(batch)
+            n_seen += len(batch)
             if time.monotonic() - begun > seconds:
                 break
         schedule.step()
-        fitted_errors.append(total / len(fit))
+        fitted_errors.append(total / n_seen)
         watched_errors.append(_error(network, watch))
         if watched_errors[-1] < best * (1 - IMPROVEMENT):
             since = 0
@@ -143,7 +162,7 @@ def train(
     trained = Autoencoder.of_arrays(kept, form.shape, len(VALUES))
     centred = test - mean
     rest = centred - centred @ components.T @ components
-    return trained, Training(
+    told = Training(
         fitted_error=np.array(fitted_errors),
         watched_error=np.array(watched_errors),
         held_out_error=_error(trained, test),
@@ -156,6 +175,9 @@ def train(
         watched=watched,
         held_out=held_out,
     )
+    if told.caution:
+        warnings.warn(told.caution, stacklevel=2)
+    return trained, told
 
 
 def split(

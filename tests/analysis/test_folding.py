@@ -173,9 +173,12 @@ def test_offsets_stay_within_their_reach(name):
     """By all pairs of all windows, where the layout takes extremes."""
     checkpoint = hs.load(name, pretrained=False)
     rows, columns = checkpoint.common.offset_reach
+    if name == SWIN:  # windows of 7 × 7, whether or not shifted ones wrap around the image
+        assert (rows, columns) == (6, 6)
     farthest = np.zeros(2, int)
-    for layer in checkpoint.layers:
-        layout = layer.layout
+    image = torch.rand(1, 3, *checkpoint.preprocessing.size)
+    for seen in capture(checkpoint, image):
+        layout = seen.layout
         sides = []
         for tokens, of, cells in (
             (layout.queries, layout.query_tokens, layout.coarse_cells[0]),
@@ -184,8 +187,9 @@ def test_offsets_stay_within_their_reach(name):
             places = np.full((tokens.n_tokens + 1, 2), np.nan)
             places[:-1][tokens.is_patch] = cells
             sides.append(places[of])
-        for query, key in zip(*sides, strict=True):
-            apart = np.abs(key[None] - query[:, None]).reshape(-1, 2)
+        met = (seen.window_weights[0].amax(1) > 1e-20).numpy()  # less is a mask
+        for query, key, of_window in zip(*sides, met, strict=True):
+            apart = np.abs(key[None] - query[:, None])[of_window].reshape(-1, 2)
             apart = apart[~np.isnan(apart).any(1)]
             if len(apart):
                 farthest = np.maximum(farthest, apart.max(0).astype(int))
@@ -214,3 +218,8 @@ def test_a_study_of_format_2_opens_and_goes_on(small, photographs, tmp_path):
     assert study.n_done == 1
     assert "signed" not in study.data["flip"].attrs
     assert hs.analyze(small, photographs, **options).is_complete
+    # The default of then is not that of now: the same call goes on all the same.
+    assert hs.analyze(small, photographs, out=out).n_done == len(photographs)
+    with pytest.raises(hs.HeadscopeError, match="other images or settings"):
+        hs.analyze(small, photographs, out=out, importance=False)
+    assert "nmi" not in hs.open_study(out).data

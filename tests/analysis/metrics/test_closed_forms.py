@@ -230,3 +230,11 @@ def test_attention_to_a_token_that_writes_nothing_does_not_count(written):
     head = SIX.index("uniform")
     assert written["share"][0, head, 1, 0] > 0.05
     assert written["value_share"][0, head, 1, 0] == 0
+
+
+def test_keys_that_no_head_looks_at_are_keys_all_the_same(of_maps, known_crops):
+    """One window has no mask, however sharp all heads of a layer are."""
+    found = measure(of_maps([np.eye(TOKENS)] * 2, depth=1), known_crops)
+    np.testing.assert_allclose(found["gini"], 1 - 1 / TOKENS, **CLOSED)
+    np.testing.assert_allclose(found["entropy_share"], 0, **CLOSED)
+    np.testing.assert_allclose(found["top_mass"][..., 0], 0.01 * TOKENS, **CLOSED)

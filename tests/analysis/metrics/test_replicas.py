@@ -223,7 +223,10 @@ def naive_offsets(layer, head):
     queries, keys = patches(layer)
     for i, a in queries:
         for j, b in keys:
-            if layer["of"].layout.reach[i, j]:
+            # What is masked where windows wrap around the image; one window has no mask.
+            several = layer["of"].layout.n_windows > 1
+            masked = several and layer["maps"][:, i, j].max() <= 1e-20
+            if layer["of"].layout.reach[i, j] and not masked:
                 steps = np.array(b) // unit - np.array(a) // unit
                 at = tuple((steps + reach).astype(int))
                 maps[at] = np.nan_to_num(maps[at]) + layer["maps"][head, i, j] / len(queries)

@@ -129,7 +129,7 @@ def test_the_global_generator_is_left_alone(maps):
     import torch
 
     before = torch.get_rng_state()
-    fit_patterns(maps, umap=False, clusters=6, seconds=0.5)
+    fit_patterns(maps, umap=False, clusters=6, epochs=2)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -168,7 +168,7 @@ def test_two_checkpoints_are_learned_together(of_maps, maps):
 
 
 def test_umap_is_laid_out_and_new_maps_are_placed_in_it(maps, patterns):
-    found = fit_patterns(maps, clusters=6, seconds=1)
+    found = fit_patterns(maps, clusters=6, epochs=2)
     plane = found.projections["umap"]
     assert plane.points.shape == (len(maps), 2)
     # Versions of one pattern are neighbours in both: nearly all neighbours are kept.

@@ -9,6 +9,7 @@ from headscope.analysis.patterns.cells import grid_cells
 from headscope.analysis.patterns.forms import FAR, FORMS, NEAR, SIDE, offset_cells
 from headscope.analysis.patterns.gathering import maps_of_images
 from headscope.analysis.patterns.maps import join, shares
+from headscope.analysis.patterns.pairs import pairs_of
 from headscope.analysis.patterns.statistics import STATISTICS
 
 from ...conftest import GRID, SINK_PATCH, SIX
@@ -180,7 +181,7 @@ def test_maps_of_any_family_are_shares(name, size):
 
 
 def test_windows_alone_are_no_dependence():
-    """Uniform attention within Swin's windows says nothing of what a head does."""
+    """Uniform attention within Swin's windows, shifted or not, says nothing of what a head does."""
     checkpoint = hs.load("swin_tiny_patch4_window7_224", pretrained=False, image_size=112)
     with torch.no_grad():
         for module in checkpoint.model.modules():
@@ -189,10 +190,16 @@ def test_windows_alone_are_no_dependence():
                 module.qkv.weight.zero_()
                 module.qkv.bias.zero_()
     maps = maps_of_images(checkpoint, [np.zeros((112, 112, 3), np.uint8)])
-    regular = maps.layer == 0
-    told = dict(zip(STATISTICS, maps.statistics[regular].T, strict=True))
-    for name, value in (("dependence", 0), ("spread", 1), ("reach", 1), ("received", 1)):
+    assert checkpoint.layers[1].kind == "shifted windows"
+    told = dict(zip(STATISTICS, maps.statistics[maps.layer < 2].T, strict=True))
+    uniform = {"dependence": 0, "spread": 1, "reach": 1, "received": 1, "near_lift": 1}
+    for name, value in uniform.items():
         np.testing.assert_allclose(told[name], value, atol=1e-4, err_msg=name)
+    assert layer_pairs(checkpoint, 1).reach == layer_pairs(checkpoint, 0).reach == (6, 6)
+
+
+def layer_pairs(checkpoint, layer):
+    return pairs_of(checkpoint.layers[layer].layout)
 
 
 def test_raw_maps_are_pooled_by_region(six):

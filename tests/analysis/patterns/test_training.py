@@ -1,9 +1,13 @@
 """The autoencoder: what is held out, and what it does that PCA cannot."""
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 import torch
 
+from headscope.analysis.patterns import training as trainings
 from headscope.analysis.patterns.autoencoder import Autoencoder
 from headscope.analysis.patterns.forms import FORMS, SIDE, VALUES
 from headscope.analysis.patterns.maps import Origin, PatternMaps
@@ -60,7 +64,7 @@ def test_pca_is_that_of_scikit_learn():
     from sklearn.decomposition import PCA
 
     maps = blobs(20)
-    _, training = train(maps, n_latent=3, seconds=0.2)
+    _, training = train(maps, n_latent=3, epochs=2)
     fitted = ~np.isin(maps.pictures, [*training.held_out, *training.watched])
     values = maps.values.astype(np.float64)
     pca = PCA(3).fit(values[fitted])
@@ -88,16 +92,40 @@ def test_images_are_held_out_whole():
     assert [len(part) for part in split(5, 0)] == [3, 1, 1]
     assert not np.array_equal(parts[2], split(30, 5)[2])
     maps = blobs(20)
-    _, training = train(maps, n_latent=2, seconds=0.2)
+    _, training = train(maps, n_latent=2, epochs=2)
     assert set(training.held_out).isdisjoint(training.watched)
     for picture in training.held_out:  # all heads of it
         assert (maps.pictures == picture).sum() == 4
 
 
-def test_time_ends_a_training():
-    _, training = train(blobs(60), n_latent=4, seconds=0.3)
+def test_the_clock_ends_a_training_and_says_so():
+    with pytest.warns(UserWarning, match="ended by the clock"):
+        _, training = train(blobs(60), n_latent=4, seconds=0)
     assert training.stopped_by == "time"
-    assert len(training.fitted_error) >= 1
+    assert "1 epochs" in training.caution
+    # One batch of the epoch: the mean is over that one, and not a share of it.
+    assert training.fitted_error[0] > training.watched_error[0] / 3
+
+
+def test_a_slow_machine_learns_the_same(monkeypatch):
+    """No number hangs on the clock, but for a safety that is far away."""
+    maps = blobs(20)
+    quick = train(maps, n_latent=2, epochs=4)
+    clock = itertools.count(step=20)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    slow = train(maps, n_latent=2, epochs=4)
+    assert slow[1].seconds > 500
+    assert not slow[1].caution
+    np.testing.assert_array_equal(quick[1].watched_error, slow[1].watched_error)
+    for name, array in quick[0].arrays().items():
+        np.testing.assert_array_equal(array, slow[0].arrays()[name], err_msg=name)
+
+
+def test_many_maps_take_fewer_epochs(monkeypatch):
+    monkeypatch.setattr(trainings, "MOST_STEPS", 60)
+    _, told = trainings.train(blobs(50), n_latent=2)  # 160 maps to fit, 20 steps an epoch
+    assert len(told.fitted_error) == 3
+    assert told.stopped_by == "epochs"
 
 
 def test_early_stopping_keeps_the_best():
