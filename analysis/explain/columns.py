@@ -143,6 +143,7 @@ def share_among_heads(
     """
     some = next(iter(maps.values()))
     nodes, weights = np.polynomial.legendre.leggauss((len(column.steps) + 1) // 2)
+    sums = {layer: weights.sum(1) for layer, weights in maps.items()}
     parts: dict[int, Tensor] = {}
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
         row = column.row_read(some, len(some))
@@ -151,11 +152,11 @@ def share_among_heads(
             new: dict[int, Tensor] = {}
             for layer in step:
                 queries = torch.from_numpy(column.queries[layer]).to(row.device)
-                given = torch.einsum("iq,ihqk->ihk", row[:, queries], maps[layer])
+                # No einsum: it would copy the maps to put their axes in order.
+                given = (row[:, None, None, queries] @ maps[layer])[:, :, 0]
                 new[layer] = _spread(given, column.keys[layer], row.shape[-1])
-            whole = {layer: maps[layer].sum(1) for layer in step}
             rows = torch.cat([row[:, None], *below.values()], dim=1)
-            rows = rows + node * _given(column, rows, whole)
+            rows = rows + node * _given(column, rows, {layer: sums[layer] for layer in step})
             row, rest = rows[:, 0], rows[:, 1:]
             sizes = [part.shape[1] for part in below.values()]
             below = dict(zip(below, rest.split(sizes, dim=1), strict=True)) if sizes else {}

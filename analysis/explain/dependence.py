@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...models.checkpoint import Checkpoint
 from ...models.geometry import Rows
-from ...models.interception import apart, of_this_pass, without_fast_path
+from ...models.interception import apart, of_this_pass, sound_batch_norm, without_fast_path
 from ...models.layers import Layer
 from ...models.runs import tensors_of
 
@@ -88,6 +88,7 @@ def _measure(checkpoint: Checkpoint) -> Dependence:
             stack.callback(module.register_forward_hook(of_this_pass(keep(name))).remove)
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(without_fast_path())
+        stack.enter_context(sound_batch_norm())
         with torch.enable_grad():
             batch = noise.to(weight).requires_grad_()
             output = checkpoint.readout(checkpoint.model(batch))

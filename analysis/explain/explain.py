@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from ...models.checkpoint import Checkpoint, Images
 from ...models.errors import HeadscopeError
+from ...models.interception import sound_batch_norm
 from .base import Answer, Method, Option, Question, explanations
 from .target import Classes, Features, Target, target_of
 
@@ -98,7 +99,7 @@ def explain(
             checkpoint, batch[images_of], aim.take(images_of), output[images_of], seed, tell
         )
         tell(0)
-        with torch.inference_mode(mode=False):
+        with torch.inference_mode(mode=False), sound_batch_norm():
             answers.append(chosen.compute(question, **settings))
         tell(1)
     values = np.concatenate([answer.values for answer in answers])

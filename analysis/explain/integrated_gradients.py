@@ -20,7 +20,7 @@ BASELINES = ("black", "mean", "blur")
         choices=BASELINES,
     ),
 )
-def integrated_gradients(question: Question, *, steps: int = 50, baseline: str = "black") -> Answer:
+def integrated_gradients(question: Question, *, steps: int = 32, baseline: str = "black") -> Answer:
     """What each pixel adds on the straight way from a baseline b to the image x:
     Σ over channels of (x − b) · ∫₀¹ dS/dx (b + α (x − b)) dα, the integral by Gauss-Legendre
     quadrature, by captum. Signed; complete: the values sum to S(x) − S(b), and what they miss of

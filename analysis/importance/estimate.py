@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
-from ...models.interception import AttentionCall, intercept
+from ...models.interception import AttentionCall, intercept, sound_batch_norm
 
 Value = Callable[[Float[Tensor, "image output"]], Float[Tensor, " image"]]
 """A differentiable number for each image from the model's output."""
@@ -167,7 +167,7 @@ def _derivative(
     checkpoint: Checkpoint, batch: Tensor, value: Value, share: float
 ) -> Float[Tensor, "image layer head"]:
     masks = [mask.requires_grad_() for mask in _masks(checkpoint, batch, share)]
-    with torch.enable_grad():
+    with torch.enable_grad(), sound_batch_norm():
         total = _masked_value(checkpoint, batch, value, masks).sum()
         # Of the masks alone: nothing else is given a gradient, whatever requires one.
         slopes = torch.autograd.grad(total, masks, allow_unused=True)
