@@ -157,6 +157,7 @@ def test_a_study_shows_its_sinks_and_what_is_left_without_them(
     assert "No massive activation was found" in said
     assert f"of {N_SCENES} images" in said
     assert page.selectbox(key="sinks_which").value == "chosen"
+    assert "Changed: layer 4, head 0." in said
     assert "Kang et al. (2025), section 5" in html(page)
     page.selectbox(key="sinks_which").set_value("marked").run()
     page = rest(page)
@@ -242,7 +243,7 @@ def test_a_look_that_was_cancelled_can_be_asked_for_again(
         page.button(key="asked sinks cancel").click().run()
     page = rest(page)
     assert "is the sink" in captions(page)
-    assert page.selectbox(key="sinks_which").options[1:] == ["All (24)"]
+    assert page.selectbox(key="sinks_which").options[1:] == ["All heads"]
     page.button(key="asked sinks go").click().run()
     assert f"Over {N_SCENES} images" in captions(rest(page))
 

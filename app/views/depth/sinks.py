@@ -177,6 +177,8 @@ def over_words(report: "SinkReport", chosen: Head, on: str) -> str:
     if sink is None:
         if n == 1:
             return "What a sink does is told of heads that have one."
+        if not share:
+            return f"Over {on}: no sink in any of them."
         return f"Over {on}: a sink in {written(100 * share)} %, which is less than half."
     mechanism = f"**{sink.mechanism.capitalize()}.** {MECHANISMS[sink.mechanism]}"
     if n == 1:

@@ -62,6 +62,8 @@ def show(
             "at, so nothing would change."
         )
         return []
+    n = len(fitting)
+    st.caption(f"Changed: {head_words(fitting[0]).lower() if n == 1 else f'{n} heads'}.")
     digest = sha256(crop.tobytes()).hexdigest()
     queries = checkpoint.layers[chosen[0]].layout.queries
     with fourth:
@@ -153,23 +155,26 @@ def _how(for_slider: Any) -> str:
 
 
 def _heads(report: "SinkReport | None", chosen: Head, n_heads: tuple[int, ...]) -> tuple[Head, ...]:
-    """The heads in which sinks are switched off."""
+    """The heads in which sinks are switched off.
+
+    Names stay the same from head to head: the browser keeps the one that was chosen.
+    """
     marked = selection.current().marked_heads
     every = tuple((layer, head) for layer, n in enumerate(n_heads) for head in range(n))
     choices: dict[str, tuple[Head, ...]] = {"chosen": (chosen,)}
-    names = {"chosen": f"The chosen one ({head_words(chosen).lower()})"}
+    names = {"chosen": "The chosen head"}
     if marked:
-        choices["marked"], names["marked"] = marked, f"The marked ones ({len(marked)})"
+        choices["marked"], names["marked"] = marked, "The marked heads"
     if report is not None:
         with_sink = tuple(sorted((sink.layer, sink.head) for sink in report.heads))
         centric = report.image_centric_heads
         if with_sink:
             choices["sinks"] = with_sink
-            names["sinks"] = f"Those with a sink ({len(with_sink)})"
+            names["sinks"] = "Heads with a sink"
         if centric:
             choices["centric"] = centric
-            names["centric"] = f"Image-centric ones ({len(centric)})"
-    choices["all"], names["all"] = every, f"All ({len(every)})"
+            names["centric"] = "Image-centric heads"
+    choices["all"], names["all"] = every, "All heads"
     if st.session_state.get("sinks_which") not in choices:
         st.session_state["sinks_which"] = "chosen"
     which = st.selectbox(
@@ -186,8 +191,7 @@ def _heads(report: "SinkReport | None", chosen: Head, n_heads: tuple[int, ...]) 
 def _query(queries: "TokenLayout") -> int | None:
     """The query whose attention the maps show; None: mean over all."""
     token = page_query(queries)
-    label = list(queries.labels())[token]
-    names = {"mean": "mean of queries", "query": f"query: {label}"}
+    names = {"mean": "mean of queries", "query": "page's query"}
     chosen = st.segmented_control(
         "Maps of",
         list(names),
