@@ -203,8 +203,11 @@ def test_a_study_has_a_fixed_target(open_page: Callable[..., AppTest], tmp_path:
     assert len(cards(page)) == 4
 
 
-def test_a_model_without_classes_has_no_decision(open_page: Callable[..., AppTest]) -> None:
-    page = show(open_page(image="scene-8", checkpoint="demo/masked"), "Explain")
+def test_a_model_without_classes_has_no_decision(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hs.Checkpoint, "has_classes", property(lambda _: False))
+    page = show(open_page(image="scene-8"), "Explain")
     assert "how strong the picture's own features are" in captions(page)
     page = ask(page, PATCHES)
     assert "no decision to keep" in captions(page)
