@@ -79,6 +79,10 @@ def compare(
     by_image = [mean_of(side, (1, 2))[:, None] for side in sides]
     same_depth = by_layer[0].shape == by_layer[1].shape
     both = np.isfinite(by_image[0]) & np.isfinite(by_image[1])
+    # Where both are infinite there is no difference to tell: such images do not count.
+    with np.errstate(invalid="ignore"):
+        of_layers = by_layer[1] - by_layer[0] if same_depth else None
+        of_images = by_image[1] - by_image[0]
     first = variables[0]
     return Difference(
         metric,
@@ -87,8 +91,8 @@ def compare(
         study_a.model,
         study_b.model,
         len(pairs[0]),
-        interval_of(by_layer[1] - by_layer[0], confidence, method) if same_depth else None,
-        interval_of(by_image[1] - by_image[0], confidence, method),
+        None if of_layers is None else interval_of(of_layers, confidence, method),
+        interval_of(of_images, confidence, method),
         np.array([mean_of(np.where(both, side, np.nan), (0, 1)) for side in by_image]),
     )
 

@@ -98,12 +98,23 @@ def has_patterns(study: Study) -> bool:
 
 
 def copy_patterns(study: Study, target: zarr.Group) -> None:
-    """The patterns of a study, if it has any, into the store of another."""
-    if not has_patterns(study):
+    """The patterns of a study, if it has any, into the store of another, as they lie there: also
+    what a newer headscope wrote, or what is damaged, which `open_patterns` says.
+    """
+    source = zarr.open_group(study.path or study.store, mode="r").get(GROUP)
+    if not isinstance(source, zarr.Group) or "current" not in source.attrs:
         return
+    name = str(source.attrs["current"])
+    run = source.get(name)
     group = target.require_group(GROUP)
-    _write(group.create_group("1"), open_patterns(study))
-    group.update_attributes({"current": "1", "version": VERSION})
+    copied = group.create_group(name)
+    if isinstance(run, zarr.Group):
+        copied.update_attributes(dict(run.attrs))
+        for of_run, array in run.arrays():
+            # A chunk that is missing would be read as zeros, and its copy be whole.
+            if array.nchunks_initialized == array.nchunks:
+                _put(copied, of_run, np.asarray(array[...]))
+    group.update_attributes(dict(source.attrs))
 
 
 def _write(group: zarr.Group, patterns: "Patterns") -> None:

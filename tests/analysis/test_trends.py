@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import timm
+import zarr
 
 import headscope as hs
 from headscope.analysis.compare import compare
@@ -174,3 +175,15 @@ def test_checkpoints_of_other_depth_are_compared_as_a_whole(study, photographs):
 def test_numbers_of_all_images_have_no_pairs(study, other):
     with pytest.raises(hs.HeadscopeError, match="no images to pair"):
         compare(study, other, "content_share")
+
+
+def test_what_is_infinite_in_both_is_no_difference(small, photographs):
+    """As the concentration of a sink is where most keys get nothing at all."""
+    one = hs.analyze(small, photographs[:3], metrics=["sink_concentration"])
+    numbers = zarr.open_group(one.store, mode="r+")["sink_concentration"]
+    numbers[:, 0, 0] = np.inf
+    infinite = hs.Study(one.store)
+    found = compare(infinite, infinite, "sink_concentration")
+    assert np.isnan(found.whole.mean).all()
+    assert found.layers.n_images[0] == found.whole.n_images[0] == 0
+    np.testing.assert_allclose(found.layers.mean[1:], 0)

@@ -25,7 +25,7 @@ def study(demo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def patterns(study):
-    found = fit_patterns(study, umap=False, clusters=4, seconds=1)
+    found = fit_patterns(study, umap=False, clusters=4, epochs=2)
     measured = measure_stability(found.maps, latents=found.latents, seeds=(0, 1), clusters=4)
     return dataclasses.replace(found, stability=measured)
 
@@ -61,7 +61,7 @@ def assert_same(a, b):
 def test_the_study_reloads_its_own_checkpoint(study, patterns, demo):
     assert patterns.maps.origins[0].digest == demo.digest
     assert len(patterns.maps) == 5 * 24
-    given = fit_patterns(study, checkpoint=demo, umap=False, clusters=4, seconds=1)
+    given = fit_patterns(study, checkpoint=demo, umap=False, clusters=4, epochs=2)
     np.testing.assert_array_equal(given.maps.values, patterns.maps.values)
 
 
@@ -130,6 +130,10 @@ def test_damage_is_told(study, patterns, tmp_path):
     opened = hs.open_study(path)
     with pytest.raises(hs.HeadscopeError, match=r"patterns of .* are damaged"):
         open_patterns(opened)
+    copy = opened.save(tmp_path / "copy of d.zarr")  # the study itself is whole
+    assert copy.data["distance"].equals(opened.data["distance"])
+    with pytest.raises(hs.HeadscopeError, match=r"patterns of .* are damaged"):
+        open_patterns(copy)
 
 
 def test_a_newer_format_is_told(study, patterns, tmp_path):
@@ -138,6 +142,11 @@ def test_a_newer_format_is_told(study, patterns, tmp_path):
     zarr.open_group(path / "patterns", mode="r+").update_attributes({"version": 99})
     with pytest.raises(hs.HeadscopeError, match="format 99"):
         open_patterns(hs.open_study(path))
+    copy = hs.open_study(path).save(tmp_path / "copy of e.zarr")
+    with pytest.raises(hs.HeadscopeError, match="format 99"):
+        open_patterns(copy)
+    zarr.open_group(copy.path / "patterns", mode="r+").update_attributes({"version": 1})
+    assert_same(patterns, open_patterns(copy))
 
 
 def test_what_does_not_fit_gets_a_sentence(study, patterns, six, of_maps):
