@@ -1,7 +1,9 @@
 """`headscope explain`: maps over images for one decision, as files."""
 
 import argparse
+import base64
 import csv
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ examples:
 
 Each method's maps go to FOLDER/METHOD.npz as they are, unscaled: values (image, row, column),
 names, score, residual (of methods whose parts sum to the whole), cell_px and what was explained.
+FOLDER/METHOD/ has a picture of each, in colour over the image, scaled to its own largest value.
 FOLDER/scores.csv has a line for each image and method. "all" are the methods that fit the model
 and take no hundreds of passes; those are named one by one.
 """
@@ -115,6 +118,7 @@ def explain_images(options: argparse.Namespace) -> None:
                     progress=progress,
                 )
                 _save(options.out / f"{method}.npz", found, checkpoint, names)
+                _draw(options.out / method, found, crops, names)
                 rows += _rows(found, checkpoint, names)
                 written.append(method)
     except KeyboardInterrupt as stop:
@@ -122,7 +126,10 @@ def explain_images(options: argparse.Namespace) -> None:
     finally:
         _write_rows(options.out / SCORES, rows)
     print(_table(rows))
-    print(f"\nSaved in {options.out}: {', '.join(f'{name}.npz' for name in written)}, {SCORES}.")
+    print(
+        f"\nSaved in {options.out}: {', '.join(f'{name}.npz' for name in written)}, {SCORES}, "
+        "and a folder of pictures for each method."
+    )
 
 
 def _read(patterns: Sequence[str]) -> "list[Photograph]":
@@ -183,6 +190,18 @@ def _save(path: Path, found: "Explanation", checkpoint: "Checkpoint", names: lis
         "heads": found.heads,
     }
     np.savez_compressed(path, **{name: of for name, of in arrays.items() if of is not None})
+
+
+def _draw(folder: Path, found: "Explanation", crops: np.ndarray, names: list[str]) -> None:
+    """One picture for each image, by its number, as names may come twice."""
+    from .figures.explanation import overlay
+
+    folder.mkdir()
+    for index, (pixels, values, name) in enumerate(zip(crops, found.values, names, strict=True)):
+        drawn = overlay(pixels, values, signed=found.method.signed)
+        stem = re.sub(r"[^\w.-]+", "-", Path(name).stem)
+        path = folder / f"{index + 1:03d}-{stem}.png"
+        path.write_bytes(base64.b64decode(drawn.source.partition(",")[2]))
 
 
 def _rows(found: "Explanation", checkpoint: "Checkpoint", names: list[str]) -> list[dict[str, Any]]:

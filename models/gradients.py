@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .batch_norm import sound_batch_norm
 from .checkpoint import Checkpoint
-from .interception import AttentionCall, intercept, sound_batch_norm, without_fast_path
+from .interception import AttentionCall, intercept, without_fast_path
 from .layers import LayerAttention
 
 Score = Callable[[Float[Tensor, "image output"]], Float[Tensor, " image"]]

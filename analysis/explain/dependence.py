@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...models.batch_norm import sound_batch_norm
 from ...models.checkpoint import Checkpoint
 from ...models.geometry import Rows
-from ...models.interception import apart, of_this_pass, sound_batch_norm, without_fast_path
+from ...models.interception import apart, of_this_pass, without_fast_path
 from ...models.layers import Layer
 from ...models.runs import tensors_of
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from ...models.batch_norm import sound_batch_norm
 from ...models.checkpoint import Checkpoint, Images
 from ...models.errors import HeadscopeError
-from ...models.interception import sound_batch_norm
 from .base import Answer, Method, Option, Question, explanations
 from .target import Classes, Features, Target, target_of
 

@@ -29,9 +29,10 @@ from jaxtyping import Float, Int
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor
 
+from ...models.batch_norm import sound_batch_norm
 from ...models.checkpoint import Checkpoint
 from ...models.errors import HeadscopeError
-from ...models.interception import AttentionCall, intercept, sound_batch_norm
+from ...models.interception import AttentionCall, intercept
 
 Value = Callable[[Float[Tensor, "image output"]], Float[Tensor, " image"]]
 """A differentiable number for each image from the model's output."""

@@ -52,6 +52,12 @@ def test_maps_and_scores_are_written_as_they_are(photos, tmp_path, capsys) -> No
     checkpoint = hs.load("vit_tiny_patch16_224", pretrained=False, image_size=(48, 80))
     images = [photos / "1.png", photos / "2.png"]
     expected = explain(checkpoint, images, "quick", target=0, against="runner-up")
+    assert [path.name for path in sorted((out / "quick").iterdir())] == ["001-1.png", "002-2.png"]
+    with Image.open(out / "quick" / "002-2.png") as picture:
+        width, height = picture.size
+        assert (width % 80, height % 48) == (0, 0)  # cells stay sharp at whole multiples
+        assert width * 48 == height * 80
+        assert np.ptp(np.asarray(picture.convert("RGB")).astype(int), axis=2).max() > 0  # colour
     with np.load(out / "quick.npz") as saved:
         np.testing.assert_array_equal(saved["values"], expected.values)
         np.testing.assert_array_equal(saved["score"], expected.score)
@@ -71,7 +77,10 @@ def test_maps_and_scores_are_written_as_they_are(photos, tmp_path, capsys) -> No
     ]
     assert float(rows[1]["score"]) == expected.score[1]
     assert f"{expected.score[0]:.3f}" in told
-    assert told.endswith(f"Saved in {out}: quick.npz, slow.npz, scores.csv.\n")
+    assert told.endswith(
+        f"Saved in {out}: quick.npz, slow.npz, scores.csv, "
+        "and a folder of pictures for each method.\n"
+    )
 
 
 def test_all_are_those_that_fit_and_are_quick(tmp_path, capsys) -> None:
@@ -79,7 +88,13 @@ def test_all_are_those_that_fit_and_are_quick(tmp_path, capsys) -> None:
     arguments = ["explain", "sample/scene-8", *TINY, "--out", str(out), "--method", "all"]
     assert main(arguments) == 0
     err = capsys.readouterr().err
-    assert {path.name for path in out.iterdir()} == {"quick.npz", "other.npz", "scores.csv"}
+    assert {path.name for path in out.iterdir()} == {
+        "quick.npz",
+        "quick",
+        "other.npz",
+        "other",
+        "scores.csv",
+    }
     assert "left out: misfit: it has no nose." in err
     assert "left out: slow" in err
 
@@ -124,4 +139,4 @@ def test_a_stop_tells_what_is_kept(tmp_path, capsys, monkeypatch) -> None:
     arguments = ["explain", "sample/scene-8", *TINY, "--method", "quick,other"]
     assert main([*arguments, "--out", str(out)]) == 130
     assert f"In {out} are the maps of quick" in capsys.readouterr().err
-    assert {path.name for path in out.iterdir()} == {"quick.npz", "scores.csv"}
+    assert {path.name for path in out.iterdir()} == {"quick.npz", "quick", "scores.csv"}

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import headscope as hs
+from headscope.models.batch_norm import sound_batch_norm
 from headscope.models.gradients import attention_gradients
-from headscope.models.interception import sound_batch_norm
 
 from .networks import NETWORKS, noise, read, small
 
