@@ -138,6 +138,11 @@ def head_scores(
             f"{study} has no number {metric!r} by layer; it has: {', '.join(sorted(there))}."
         )
     variable = study.data[metric]
+    if variable.attrs.get("units") == "token":
+        raise HeadscopeError(
+            f"{metric!r} tells which token it is, by index, and a mean of indices is no token; read "
+            f"study.data[{metric!r}] image by image."
+        )
     chosen = dict(at or {})
     if "ablation" in variable.dims:
         modes = variable["ablation"].values.tolist()

@@ -21,10 +21,14 @@ VIEWS = {
     "patch": {"checkpoint": "demo/supervised", "image": "scene-9", "token": "79"},
 }
 """Addresses, by the name of the picture."""
+PARTS = {"explain": "Explain", "strength": "Strength", "sinks": "Sinks"}
+"""Parts of “In depth”, by the name of the picture, of the first view."""
+QUIET = 4_000
+"""Milliseconds without a running job after which a part is taken to be drawn."""
 
 
-def picture(browser: Browser, address: str, *, scheme: str) -> bytes:
-    """The page at an address as a PNG, twice as sharp as a plain screen."""
+def picture(browser: Browser, address: str, *, scheme: str, part: str | None = None) -> bytes:
+    """The page at an address, or a part of it, as a PNG twice as sharp as a plain screen."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, device_scale_factor=2, color_scheme=scheme
     )
@@ -33,6 +37,13 @@ def picture(browser: Browser, address: str, *, scheme: str) -> bytes:
     page.wait_for_selector('.hs-root[data-state="complete"]', timeout=120_000)
     page.wait_for_selector('[data-plot="profile"] .bars path')
     page.wait_for_function("document.fonts.status === 'loaded'")
+    if part is not None:
+        page.locator(".st-key-depth").get_by_role("radio", name=part, exact=True).click()
+        page.wait_for_timeout(QUIET)
+        page.wait_for_function(
+            "!document.querySelector('.st-key-depth [data-testid=stProgress]')", timeout=300_000
+        )
+        page.locator(".st-key-depth").evaluate("node => node.scrollIntoView()")
     page.wait_for_timeout(1500)  # Streamlit fades its own parts in
     png = page.screenshot(animations="disabled", caret="hide")
     context.close()
@@ -50,10 +61,14 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=browser_path, args=list(running.BROWSER_OPTIONS)
         )
-        for name, query in VIEWS.items():
+        first = next(iter(VIEWS.values()))
+        wanted = [(name, query, None) for name, query in VIEWS.items()]
+        wanted += [(name, first, part) for name, part in PARTS.items()]
+        for name, query, part in wanted:
             for scheme in ("light", "dark"):
                 path = PICTURES / f"{name}-{scheme}.png"
-                path.write_bytes(picture(browser, f"{address}/?{urlencode(query)}", scheme=scheme))
+                there = f"{address}/?{urlencode(query)}"
+                path.write_bytes(picture(browser, there, scheme=scheme, part=part))
                 print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
         browser.close()
 

@@ -10,7 +10,7 @@ from headscope.analysis.compare import compare
 from headscope.analysis.importance.intervals import bootstrap_interval, t_interval
 from headscope.analysis.trends import trend
 
-METRICS = ["js_divergence", "entropy", "share", "content_share"]
+METRICS = ["sink_token", "js_divergence", "entropy", "share", "content_share"]
 N_IMAGES = 12
 
 
@@ -117,6 +117,7 @@ def test_a_number_of_all_images_has_no_interval(study):
         ("entropy", {"by": [1, 2]}, "2 groups for 12 images"),
         ("entropy", {"by": [-1] * 12}, "in any group"),
         ("content_share", {"by": "label"}, "no value by group"),
+        ("sink_token", {}, "a mean of indices"),
     ],
 )
 def test_what_cannot_be_shown_gets_a_sentence(study, metric, options, sentence):
