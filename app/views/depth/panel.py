@@ -10,7 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, ranking, strength, together, why
+from . import bench, patterns, ranking, strength, together, why
 from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
@@ -25,6 +25,7 @@ PARTS: dict[str, tuple[Part, str]] = {
     "Together": (together.curves, "what is left when heads are removed one after the other"),
     "Synergy": (together.synergy, "which heads stand in for each other"),
     "Strength": (strength.show, "how far and how widely heads look, over layers"),
+    "Patterns": (patterns.show, "what the maps look like, learned and clustered"),
     "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
     "Why": (why.show, "what the important heads have in common"),
 }
