@@ -48,7 +48,7 @@ class Dots:
 
     def take(self, rows: Int[np.ndarray, " row"]) -> "Dots":
         """Some of the dots."""
-        at = rows.tolist()
+        at: list[int] = [int(row) for row in rows]
         return Dots(
             self.points[rows],
             self.heads[rows],
@@ -117,9 +117,9 @@ def chart(
         if len(rows):
             ring = {
                 "symbol": "circle-open",
-                "size": 10 if dense else 13,
+                "size": 9 if dense else 13,
                 "color": ink or paint.text,
-                "line": {"width": 1.5 if ink else 2},
+                "line": {"width": 1.2 if dense else 2},
             }
             traces.append(
                 go.Scattergl(

@@ -14,9 +14,9 @@ from plotly.colors import sample_colorscale
 from .palette import ATTENTION
 from .template import FONT, colours
 
-PANEL = 132
+PANEL = 140
 """Units of a panel's side in the drawing."""
-_LEFT, _TOP, _GAP, _BELOW = 46, 20, 40, 34
+_LEFT, _TOP, _GAP, _BELOW, _LAST = 66, 20, 50, 24, 34
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ FORM_AXES: dict[str, tuple[Axes, ...]] = {
             ((1.5, "−far"), (3.5, "−2"), (5.5, "0"), (7.5, "2"), (9.5, "far")),
         ),
         Axes(
-            "Which places get attention",
+            "Attention received",
             "across the image",
             "down the image",
             ((0.5, "0"), (5.5, "½"), (10.5, "1")),
@@ -78,7 +78,7 @@ def drawing(
     paint = colours(dark=dark)
     axes = FORM_AXES[form]
     width = _LEFT + len(axes) * PANEL + (len(axes) - 1) * _GAP + 6
-    height = _TOP + len(rows) * (PANEL + _BELOW) + 2
+    height = _TOP + len(rows) * (PANEL + _BELOW) - _BELOW + _LAST
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="{escape(FONT, quote=True)}" font-size="10.5" '
@@ -89,9 +89,18 @@ def drawing(
         parts.append(
             f'<text x="{left}" y="12" fill="{paint.text}" font-size="11.5">{axis.title}</text>'
         )
-        for place, (label, values) in enumerate(rows):
+        for place, (_, values) in enumerate(rows):
             top = _TOP + place * (PANEL + _BELOW)
-            parts.append(_panel(values[channel], ends[channel], axis, form, (left, top), label))
+            parts.append(_panel(values[channel], ends[channel], axis, form, (left, top)))
+        parts.append(
+            f'<text x="{left + PANEL / 2}" y="{height - 8}" text-anchor="middle">{axis.x}</text>'
+        )
+    for place, (label, _) in enumerate(rows):
+        y = _TOP + place * (PANEL + _BELOW) + PANEL / 2
+        parts.append(
+            f'<text x="14" y="{y}" text-anchor="middle" fill="{paint.text}" font-size="11.5" '
+            f'transform="rotate(-90 14 {y})">{escape(label)}</text>'
+        )
     drawn = "".join([*parts, "</svg>"])
     return "data:image/svg+xml;base64," + base64.b64encode(drawn.encode()).decode()
 
@@ -102,7 +111,6 @@ def _panel(
     axis: Axes,
     form: str,
     at: tuple[int, int],
-    label: str,
 ) -> str:
     left, top = at
     cell = PANEL / values.shape[1]
@@ -125,8 +133,6 @@ def _panel(
         )
     y = top + PANEL / 2
     parts.append(
-        f'<text x="{left + PANEL / 2}" y="{top + PANEL + 25}" text-anchor="middle">'
-        f"{axis.x} · {escape(label)}</text>"
         f'<text x="{left - 31}" y="{y}" text-anchor="middle" '
         f'transform="rotate(-90 {left - 31} {y})">{axis.y}</text>'
     )

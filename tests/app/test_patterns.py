@@ -7,12 +7,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import headscope as hs
-from headscope.analysis.patterns import fit_patterns, open_patterns
+from headscope.analysis.patterns import fit_patterns
 from headscope.app.measuring import patterns as work
 from headscope.models.demo import scenes
 
 from .test_depth import captions, charts, show
-from .test_page import changed, open_page, rest, words
+from .test_page import open_page, words
 
 __all__ = ["open_page"]
 

@@ -1,24 +1,21 @@
-"""The patterns one by one, the chosen head's own, and how good the grouping is."""
+"""The patterns one by one, and the chosen head's own."""
 
 import html
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 
-from ... import in_depth, selection
+from ... import selection
 from ...figures import patterns as figures
 from ...figures import prototypes
 from ...figures.palette import payload
 from ...figures.template import head_name, head_words, number
-from ...jobs import Job
-from ...measuring import patterns as work
 from . import subject as shared
-from .subject import Subject
+from .pattern_scene import Scene
 
 if TYPE_CHECKING:
-    from ....analysis.patterns import Cluster, HeadPatterns, Projected
+    from ....analysis.patterns import Cluster
 
 PER_ROW = 3
 MOST_CARDS = 12
@@ -26,60 +23,6 @@ HEADS = 3
 """Heads named on a card."""
 LEAST_SHARE = 0.005
 """Attention to other tokens that a card tells of."""
-_WHY = {
-    "patience": "its error on images set aside for that no longer fell",
-    "epochs": "it had seen all epochs",
-    "time": "its time was over, so another machine may find something else",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What the part shows."""
-
-    subject: Subject
-    learned: work.Learned
-    found: work.Grouped
-    places: np.ndarray
-    """Of each map of this checkpoint: its image's place in the opened study; −1 where in none."""
-    own: "Projected | None"
-    """Maps that the patterns were not learned from."""
-    own_words: str
-
-    @property
-    def chosen(self) -> tuple[int, int]:
-        now = selection.current()
-        if now.layer is not None and now.head is not None:
-            return now.layer, now.head
-        return shared.chosen_head(self.subject.study) if self.subject.study is not None else (0, 0)
-
-    def image_name(self, row: int) -> str:
-        """Of a map."""
-        maps = self.found.patterns.maps
-        return maps.origins[int(maps.origin[row])].images[int(maps.image[row])]
-
-    def heads(self) -> "tuple[HeadPatterns, int] | None":
-        """Patterns of each head on what the page is about, and on how many images."""
-        from ....analysis.patterns.result import head_patterns
-
-        if (self.places >= 0).any():
-            return self.found.heads, self.found.n_images
-        if self.own is None:
-            return None
-        maps, n = self.own.maps, self.found.patterns.clustering.n
-        return head_patterns(maps, self.own.labels, n), len(np.unique(maps.image))
-
-    def modal(self) -> np.ndarray | None:
-        """The most frequent pattern of each head, by layer and head; −1 where there is none."""
-        heads = self.heads()
-        if heads is None or not len(heads[0].heads):
-            return None
-        found = heads[0]
-        result = np.full(found.heads[:, 1:].max(0) + 1, -1)
-        result[found.heads[:, 1], found.heads[:, 2]] = found.modal
-        return result
-
-
 # -- the chosen head -------------------------------------------------------------------------------
 
 
@@ -125,7 +68,7 @@ def _map(scene: Scene) -> None:
     patterns = scene.found.patterns
     ends = prototypes.tops([here, again])
     source = prototypes.drawing(
-        [("map", here), ("reconstruction", again)],
+        [("Map", here), ("Reconstruction", again)],
         patterns.maps.form,
         ends,
         dark=shared.is_dark(),
@@ -133,7 +76,7 @@ def _map(scene: Scene) -> None:
     st.html(
         f'<figure class="hs-map"><img src="{source}" style="max-width: 400px" '
         f'alt="Map of {head_words(scene.chosen).lower()} and its reconstruction"></figure>'
-        + _scale(ends, patterns.maps.form)
+        + _scale(ends, patterns.maps.form, named=False)
     )
     st.caption(words)
 
@@ -232,7 +175,7 @@ def show(scene: Scene) -> None:
                 own = ends if common else prototypes.tops([cluster.prototype, medoid])
                 _card(scene, cluster, medoid, own)
                 if not common:
-                    st.html(_scale(own, form))
+                    st.html(_scale(own, form, named=False))
 
 
 def _card(scene: Scene, cluster: "Cluster", medoid: np.ndarray, ends: list[float]) -> None:
@@ -241,7 +184,7 @@ def _card(scene: Scene, cluster: "Cluster", medoid: np.ndarray, ends: list[float
     row = cluster.medoid
     name = html.escape(cluster.name)
     source = prototypes.drawing(
-        [("prototype", cluster.prototype), ("medoid", medoid)],
+        [("Prototype", cluster.prototype), ("Medoid", medoid)],
         maps.form,
         ends,
         dark=shared.is_dark(),
@@ -305,136 +248,16 @@ def _members(scene: Scene, cluster: "Cluster") -> None:
             )
 
 
-def _scale(ends: list[float], form: str) -> str:
+def _scale(ends: list[float], form: str, *, named: bool = True) -> str:
     """The colours and their ends, of each channel."""
-    bars = []
     colours = ", ".join(payload()["attention"])
-    for axis, end in zip(prototypes.FORM_AXES[form], ends, strict=True):
-        bars.append(
-            f'<span>{axis.title}: 0</span><i style="background-image: linear-gradient(to right, '
-            f'{colours})"></i><span>{number(100 * end)} %</span>'
-        )
+    bars = [
+        f"<span>{f'{axis.title}: 0' if named else '0'}</span>"
+        f'<i style="background-image: linear-gradient(to right, {colours})"></i>'
+        f'<span style="white-space: nowrap">{number(100 * end)} %</span>'
+        for axis, end in zip(prototypes.FORM_AXES[form], ends, strict=True)
+    ]
     return (
         '<figure class="hs-map"><figcaption style="max-width: 640px">'
-        f"{'&emsp;'.join(bars)}</figcaption></figure>"
+        f"{'<span></span>'.join(bars)}</figcaption></figure>"
     )
-
-
-# -- how good it is --------------------------------------------------------------------------------
-
-
-def quality(scene: Scene) -> "Job[Any] | None":
-    """Silhouettes, training, and agreement over seeds; the job that measures the last."""
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _silhouettes(scene)
-    with right:
-        _training(scene)
-    return _stability(scene)
-
-
-def _silhouettes(scene: Scene) -> None:
-    st.html('<h3 class="hs-depth">How many patterns</h3>')
-    clustering = scene.found.patterns.clustering
-    chosen = "HDBSCAN" if clustering.method == "hdbscan" else "shown"
-    shared.draw(
-        figures.silhouette_chart(
-            scene.found.choices.tolist(),
-            scene.found.silhouettes.tolist(),
-            (clustering.n, clustering.silhouette),
-            chosen_words=chosen,
-            dark=shared.is_dark(),
-        ),
-        f"Silhouette by number of patterns; {clustering.n} are shown.",
-        "patterns_silhouettes",
-    )
-    rule = (
-        "The number was given."
-        if clustering.method == "kmeans" and not len(clustering.choices)
-        else "HDBSCAN found the number, and its silhouette is of the maps in a group alone."
-        if clustering.method == "hdbscan"
-        else "Chosen: the fewest whose silhouette is within 0.01 of the best."
-    )
-    unknown = "" if len(scene.found.choices) else " Choose by the silhouette to see other numbers."
-    st.caption(
-        f"Mean silhouette {number(clustering.silhouette)} with {clustering.n} patterns (−1 to 1; "
-        f"higher: groups are farther apart than wide; of at most 2,000 maps). {rule}{unknown}"
-    )
-
-
-def _training(scene: Scene) -> None:
-    st.html('<h3 class="hs-depth">How well the maps are learned</h3>')
-    training = scene.found.patterns.training
-    shared.draw(
-        figures.training_chart(
-            training.fitted_error.tolist(),
-            training.watched_error.tolist(),
-            (training.held_out_error, training.pca_error),
-            dark=shared.is_dark(),
-        ),
-        f"Error by epoch; {number(training.held_out_error)} at the end on held-out images.",
-        "patterns_training",
-    )
-    n = len(training.held_out)
-    st.caption(
-        f"{training.n_latent} numbers a map keep {training.explained:.0%} of the variance of "
-        f"{n} held-out image{'s' * (n != 1)} (PCA with as many: "
-        f"{training.explained_by_pca:.0%}); squared error {number(training.held_out_error)} "
-        f"against {number(training.pca_error)}. Training stopped after "
-        f"{len(training.fitted_error)} epochs and {training.seconds:.0f} s: {_WHY.get(training.stopped_by, training.stopped_by)}."
-    )
-
-
-def _stability(scene: Scene) -> "Job[Any] | None":
-    """Agreement over seeds: what was saved, or on demand."""
-    from .... import HeadscopeError
-
-    patterns = scene.found.patterns
-    st.html('<h3 class="hs-depth">Would another seed find them, too?</h3>')
-    if patterns.stability is not None:
-        _agreement(patterns.stability)
-        return None
-    key = (scene.learned.key, st.session_state.get("patterns_how"))
-    if st.session_state.get("patterns_seeds") != key:
-        seconds = work.stability_seconds(patterns)
-        st.caption(
-            "Learns and groups the maps again with five seeds and tells how far the groups agree: "
-            f"about {seconds:.0f} s, by what one training took."
-        )
-        st.button(
-            "Try five seeds",
-            key="patterns_try",
-            on_click=lambda: st.session_state.update(patterns_seeds=key),
-        )
-        return None
-    job = in_depth.start(
-        "patterns seeds", key, "Stability", lambda job: work.stability(job, scene.found)
-    )
-
-    def cancel() -> None:
-        st.session_state.pop("patterns_seeds", None)
-        in_depth.stop("patterns seeds")
-
-    if not job.wait(0.2):
-        shared.waits(job, cancel)
-        return job
-    try:
-        if job.result is not None:
-            _agreement(job.result)
-    except HeadscopeError as error:
-        st.error(str(error))
-    return job
-
-
-def _agreement(stability: Any) -> None:
-    numbers = ", ".join(str(int(n)) for n in stability.n_clusters)
-    anew = (
-        "Another division of the images, another autoencoder and other starts each time"
-        if stability.what == "all"
-        else "In one latent space: the grouping alone was done anew"
-    )
-    st.markdown(
-        f"Adjusted Rand index over {len(stability.seeds)} seeds: **{stability.mean:.2f}** in the "
-        f"mean of all pairs, at least {stability.least:.2f} (1: the same groups, 0: chance)."
-    )
-    st.caption(f"Numbers of patterns that the seeds found: {numbers}. {anew}.")

@@ -11,7 +11,7 @@ from ...figures import why as figures
 from ...figures.atlas import GROUPS, HeadMetric, head_metrics
 from ...figures.template import head_name, number
 from ...jobs import Job
-from . import patterns
+from . import pattern_kinds
 from . import subject as shared
 from .subject import Subject
 
@@ -86,9 +86,11 @@ def _choice(label: str, metrics: Sequence[HeadMetric], key: str) -> HeadMetric:
 
 def _colour(subject: Subject, metrics: Sequence[HeadMetric]) -> "tuple[Any, Job[Any] | None]":
     """What the dots are coloured by; and the job that it waits for, by layer until then."""
+    from .... import HeadscopeError
+
     by_key = {metric.key: metric for metric in metrics}
     first = {_LAYER: "Layer"}
-    if patterns.kinds_there(subject):
+    if pattern_kinds.are_there(subject):
         first[_PATTERN] = "Pattern (each head's most frequent)"
     names = [*first, *by_key]
     if st.session_state.get("why_colour") not in names:
@@ -104,9 +106,12 @@ def _colour(subject: Subject, metrics: Sequence[HeadMetric]) -> "tuple[Any, Job[
     shape = metrics[0].mean.shape
     kinds, job = None, None
     if chosen == _PATTERN:
-        kinds, job = patterns.kinds(subject, shape)
-        if kinds is None:
-            st.caption("The patterns are being read; until then by layer.")
+        try:
+            kinds, job = pattern_kinds.of_heads(subject, shape)
+            if kinds is None:
+                st.caption("The patterns are being read; until then by layer.")
+        except HeadscopeError as error:
+            st.caption(f"By layer: {error}")
     layer = np.arange(shape[0])[:, None].repeat(shape[1], 1)
     return kinds or figures.Axis("Layer", "", layer.astype(float)), job
 
