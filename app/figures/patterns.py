@@ -17,6 +17,7 @@ MOST_DOTS = 2500
 """Drawn at most: a box around more takes the browser seconds to tell."""
 NONE_NAME = "no pattern"
 _QUANTILE = 0.99
+_GREY: dict[str, Any] = {"color": "#8a949e", "symbol": "circle", "opacity": 0.5}
 
 
 def colour_of(kind: int) -> str:
@@ -105,10 +106,11 @@ def chart(
     paint = colours(dark=dark)
     dense = len(dots) > 400
     traces: list[Any] = []
-    parts = _of_sort(dots, colour) if isinstance(colour, Sort) else [_of_amount(dots, colour, dark)]
+    parts = _of_sort if isinstance(colour, Sort) else _of_amount
+    parts = parts(dots, colour, dark=dark)  # pyright: ignore[reportArgumentType]
     for rows, name, marker, words in parts:
         traces.append(_trace(dots.take(rows), name, words, 5 if dense else 8, marker))
-        traces[-1].showlegend = isinstance(colour, Sort)
+        traces[-1].showlegend = isinstance(colour, Sort) or "colorbar" not in marker
     for which, name, ink in ((marked, "marked", paint.faint), ((chosen,), "chosen head", None)):
         wanted = {head for head in which if head is not None}
         rows = np.array(
@@ -173,7 +175,8 @@ def _trace(dots: Dots, name: str, words: Sequence[str], size: Any, marker: dict)
 Part = tuple[np.ndarray, str, dict[str, Any], list[str]]
 
 
-def _of_sort(dots: Dots, colour: Sort) -> list[Part]:
+def _of_sort(dots: Dots, colour: Sort, *, dark: bool) -> list[Part]:
+    _ = dark  # hues of categories are seen on both grounds
     parts: list[Part] = []
     for kind in [*range(len(colour.names)), -1]:
         rows = np.flatnonzero(colour.values == kind)
@@ -182,7 +185,7 @@ def _of_sort(dots: Dots, colour: Sort) -> list[Part]:
         name = colour.names[kind] if kind >= 0 else colour.none
         marker = {"color": colour_of(kind), "symbol": symbol_of(kind), "opacity": 0.8}
         if kind < 0:
-            marker = {"color": "#8a949e", "symbol": "circle", "opacity": 0.5}
+            marker = _GREY
         words = [dots.patterns[row] for row in rows.tolist()]
         if words != [name] * len(words):
             words = [f"{word}<br>{colour.label.lower()}: {name}" for word in words]
@@ -202,7 +205,7 @@ def ends(colour: Amount) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _of_amount(dots: Dots, colour: Amount, dark: bool) -> Part:  # noqa: FBT001
+def _of_amount(dots: Dots, colour: Amount, *, dark: bool) -> list[Part]:
     paint = colours(dark=dark)
     low, high = ends(colour)
     title = f"{colour.label}<br>({colour.unit})" if colour.unit else colour.label
@@ -213,10 +216,13 @@ def _of_amount(dots: Dots, colour: Amount, dark: bool) -> Part:  # noqa: FBT001
         "len": 0.9,
         "tickfont": {"color": paint.faint, "size": 12},
     }
-    if not np.any(colour.values % 1):
+    known, unknown = (
+        np.flatnonzero(np.isfinite(colour.values) == there) for there in (True, False)
+    )
+    if not np.any(colour.values[known] % 1):
         bar["tickformat"] = "d"
     marker = {
-        "color": [float(value) if np.isfinite(value) else None for value in colour.values],
+        "color": colour.values[known].tolist(),
         "cmin": low,
         "cmax": high,
         "colorscale": list(SIGNED if colour.signed else NUMBERS),
@@ -226,7 +232,11 @@ def _of_amount(dots: Dots, colour: Amount, dark: bool) -> Part:  # noqa: FBT001
         f"{pattern}<br>{colour.label.lower()}: {number(float(value))} {colour.unit}"
         for pattern, value in zip(dots.patterns, colour.values, strict=True)
     ]
-    return np.arange(len(dots)), "heads", marker, words
+    parts: list[Part] = [(known, "heads", marker, [words[row] for row in known.tolist()])]
+    if len(unknown):
+        rest = [dots.patterns[row] for row in unknown.tolist()]
+        parts.append((unknown, "no number", _GREY, rest))
+    return parts
 
 
 def silhouette_chart(

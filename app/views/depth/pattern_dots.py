@@ -119,11 +119,8 @@ def _of_class(scene: Scene, which: str, name: str) -> Colour:
 
 def show(scene: Scene, plane: Any, job: "Job[Any] | None", colour: Colour) -> None:
     subject, found = scene.subject, scene.found
-    if job is not None and plane.method != "umap":
-        if job.running:
-            shared.waits(job, lambda: st.session_state.update(patterns_plane="PCA"))
-        elif job.stopped:
-            in_depth.retry(job)
+    if job is not None and job.running:
+        shared.waits(job, _back_to_pca, "patterns_cancel_plane")
     rows, maps = found.rows, found.patterns.maps
     if not len(rows):
         return
@@ -183,6 +180,11 @@ def show(scene: Scene, plane: Any, job: "Job[Any] | None", colour: Colour) -> No
         + (" and image" if (scene.places >= 0).any() else "")
         + "; a box or lasso marks heads in all views."
     )
+
+
+def _back_to_pca() -> None:
+    st.session_state["patterns_plane"] = "PCA"
+    in_depth.stop("patterns plane")
 
 
 def _own_dots(scene: Scene, plane: Any) -> figures.Dots | None:

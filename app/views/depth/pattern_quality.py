@@ -118,7 +118,7 @@ def _stability(scene: Scene) -> "Job[Any] | None":
         in_depth.stop("patterns seeds")
 
     if not job.wait(0.2):
-        shared.waits(job, cancel)
+        shared.waits(job, cancel, "patterns_cancel_seeds")
         return job
     try:
         if job.result is not None:

@@ -61,15 +61,15 @@ def _view(subject: Subject, learned: work.Learned) -> "Job[Any] | None":
         lambda job: work.grouped(job, learned, how, digest_of(subject)),
     )
     if not job.wait(1):
-        shared.waits(job, lambda: in_depth.stop("patterns groups"))
+        shared.waits(job, lambda: _back_to_first(learned))
         return job
     try:
         found: Any = job.result
     except HeadscopeError as error:
         st.error(str(error))
         return job
-    if found is None:
-        st.caption("It was stopped; choose other groups.")
+    if found is None:  # another session stopped it
+        in_depth.retry(job)
         return None
     placing, own, own_words = _own(subject, learned, found)
     with second:
@@ -94,6 +94,13 @@ def _view(subject: Subject, learned: work.Learned) -> "Job[Any] | None":
         saving = quality.save(subject, learned, found)
     jobs = (plane, placing, checking, saving)
     return next((each for each in jobs if each is not None and each.running), job)
+
+
+def _back_to_first(learned: work.Learned) -> None:
+    """Groups that are there already."""
+    first = work.AS_LEARNED if learned.saved else work.AUTO
+    st.session_state["patterns_how"] = st.session_state["patterns_how_kept"] = first
+    in_depth.stop("patterns groups")
 
 
 def _grouping(learned: work.Learned) -> str:

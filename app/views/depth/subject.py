@@ -122,12 +122,12 @@ def metric_of(study: "Study") -> Any:
     return found[key]
 
 
-def waits(job: Job[Any], cancel: Callable[[], None]) -> None:
-    """How far a job is, with the button that stops it."""
+def waits(job: Job[Any], cancel: Callable[[], None], key: str = "depth_cancel") -> None:
+    """How far a job is, with the button that stops it; `key` where there may be two."""
     bar, button = st.columns([5, 1], vertical_alignment="center")
     text = job.text or "Waiting for other work"
     bar.progress(job.done_share, text=f"{job.title}: {text[0].lower()}{text[1:]}")
-    button.button("Cancel", key="depth_cancel", on_click=cancel, width="stretch")
+    button.button("Cancel", key=key, on_click=cancel, width="stretch")
 
 
 def draw(figure: "go.Figure", words: str, key: str) -> None:
