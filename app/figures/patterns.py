@@ -210,7 +210,7 @@ def _of_amount(dots: Dots, colour: Amount, *, dark: bool) -> list[Part]:
     low, high = ends(colour)
     title = f"{colour.label}<br>({colour.unit})" if colour.unit else colour.label
     bar: dict[str, Any] = {
-        "title": {"text": title, "font": {"size": 12}},
+        "title": {"text": title, "font": {"size": 12}, "side": "right"},
         "outlinewidth": 0,
         "thickness": 12,
         "len": 0.9,
@@ -227,6 +227,8 @@ def _of_amount(dots: Dots, colour: Amount, *, dark: bool) -> list[Part]:
         "cmax": high,
         "colorscale": list(SIGNED if colour.signed else NUMBERS),
         "colorbar": bar,
+        # The middle of a signed scale is as pale as the ground.
+        "line": {"width": 0.5, "color": paint.faint},
     }
     words = [
         f"{pattern}<br>{colour.label.lower()}: {number(float(value))} {colour.unit}"

@@ -161,7 +161,7 @@ def laid_out(job: "Job[Projection]", patterns: "Patterns") -> "Projection":
     """The plane of UMAP, which cannot be stopped once it has begun."""
     from ...analysis.patterns.projection import project_umap
 
-    job.report(0, "UMAP lays the maps out; once begun it goes on to its end")
+    job.report(0, "Lays the maps out; once begun it goes on to its end")
     return project_umap(patterns.latents, seed=patterns.training.seed)
 
 

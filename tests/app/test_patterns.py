@@ -137,8 +137,10 @@ def test_groups_are_made_anew_without_learning(
     assert "Chosen: the fewest whose silhouette" in captions(rest(page))
     page.selectbox(key="patterns_how").set_value(work.DENSITY).run()
     page = rest(page)
-    assert "HDBSCAN found the number" in captions(page) + words(page) or "HDBSCAN finds no" in (
-        words(page)
+    # On so few maps HDBSCAN may find none; then a sentence says so, and the choice is still there.
+    failed = words(page)
+    assert ("HDBSCAN finds no cluster" if failed else "HDBSCAN found the number") in (
+        failed or captions(page)
     )
     page.selectbox(key="patterns_how").set_value(work.AS_LEARNED).run()
     assert "3 patterns" in captions(rest(page))
@@ -149,17 +151,10 @@ def test_dots_are_coloured_by_importance_layer_and_class(
 ) -> None:
     page = show(open_page(study=study), "Patterns")
     choice = page.selectbox(key="patterns_colour")
-    assert (
-        set(choice.options)
-        == {
-            "Pattern",
-            "Layer",
-            "Importance of heads (JS divergence) · zero ablation",
-            "Class in the image",
-            "Predicted class",
-        }
-        or len(choice.options) == 5
-    )
+    first, second, third, *classes = choice.options
+    assert (first, second) == ("Pattern", "Layer")
+    assert "JS" in third or "Jensen" in third
+    assert classes == ["Class in the image", "Predicted class"]
     choice.set_value("label").run()
     labels = hs.open_study(study).labels
     dots = traces(page)
