@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ... import in_depth
-from ...figures import patterns as figures
+from ...figures import pattern_quality as figures
 from ...figures.template import number
 from ...jobs import Job
 from ...measuring import patterns as work

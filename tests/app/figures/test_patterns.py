@@ -11,7 +11,7 @@ from PIL import Image
 
 from headscope.analysis.patterns.forms import FORMS
 from headscope.analysis.patterns.result import HeadPatterns
-from headscope.app.figures import patterns, prototypes
+from headscope.app.figures import pattern_quality, patterns, prototypes
 from headscope.app.figures.patterns import Amount, Dots, Sort
 from headscope.app.figures.template import DARK, LIGHT
 from headscope.app.figures.why import KINDS, Axis
@@ -127,16 +127,16 @@ def test_shares_of_a_head_are_stacked_to_one() -> None:
 
 
 def test_the_chosen_number_stands_out_on_the_silhouette() -> None:
-    figure = patterns.silhouette_chart([2, 3], [0.1, np.nan], (3, 0.2), chosen_words="shown")
+    figure = pattern_quality.silhouette_chart([2, 3], [0.1, np.nan], (3, 0.2), chosen_words="shown")
     traces = drawn(figure)
     assert traces["k-means"].y == (0.1, None)
     assert (traces["shown"].x, traces["shown"].y) == ((3,), (0.2,))
-    alone = patterns.silhouette_chart([], [], (5, np.nan), chosen_words="shown")
+    alone = pattern_quality.silhouette_chart([], [], (5, np.nan), chosen_words="shown")
     assert list(drawn(alone)) == ["shown"]
 
 
 def test_held_out_errors_are_drawn_beside_the_training() -> None:
-    figure = patterns.training_chart([3.0, 2.0], [4.0, 3.5, 3.2], (1.0, 2.5))
+    figure = pattern_quality.training_chart([3.0, 2.0], [4.0, 3.5, 3.2], (1.0, 2.5))
     traces = drawn(figure)
     assert traces["images that end the training"].x == (0, 1, 2)  # 0 is PCA
     assert traces["images that it learns from"].x == (1, 2)
