@@ -200,11 +200,16 @@ class Patterns:
         return Projected(maps, latents, labels, distance, outlier, error, points)
 
     def regroup(
-        self, clusters: int | None = None, *, method: str = "kmeans", seed: int | None = None
+        self,
+        clusters: int | None = None,
+        *,
+        method: str = "kmeans",
+        seed: int | None = None,
+        progress: Progress = silent,
     ) -> "Patterns":
         """The same maps and latent space in other clusters; quick."""
         seed = self.clustering.seed if seed is None else seed
-        other = cluster(self.latents, method=method, k=clusters, seed=seed)
+        other = cluster(self.latents, method=method, k=clusters, seed=seed, progress=progress)
         return replace(self, clustering=other, stability=None)
 
     def save(self, study: "Study") -> None:

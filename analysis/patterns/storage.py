@@ -93,8 +93,15 @@ def open_patterns(study: Study) -> "Patterns":
 
 def has_patterns(study: Study) -> bool:
     """Whether a study has patterns."""
+    return which_patterns(study) is not None
+
+
+def which_patterns(study: Study) -> str | None:
+    """What tells the patterns of a study from those that it had before; None where it has none."""
     group = zarr.open_group(study.path or study.store, mode="r").get(GROUP)
-    return isinstance(group, zarr.Group) and "current" in group.attrs
+    if not isinstance(group, zarr.Group) or "current" not in group.attrs:
+        return None
+    return str(group.attrs["current"])
 
 
 def copy_patterns(study: Study, target: zarr.Group) -> None:

@@ -93,9 +93,10 @@ def chart(
 def _of_number(
     x: Axis, y: Axis, colour: Axis, heads: list[tuple[int, int]], *, dark: bool
 ) -> list[go.Scatter]:
+    without = [head for head in heads if not np.isfinite(colour.values[head])]
+    heads = [head for head in heads if head not in without]
     values = np.array([colour.values[head] for head in heads], float)
-    seen = values[np.isfinite(values)]
-    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if colour.signed:
         high = max(abs(low), abs(high))
         low = -high
@@ -120,7 +121,11 @@ def _of_number(
     words = [f"{colour.label.lower()} {number(float(value))}" for value in values]
     dots = _dots(x, y, heads, words, "heads", marker)
     dots.showlegend = False  # the bar tells
-    return [dots]
+    if not without:
+        return [dots]
+    grey = {"size": 10, "color": paint.faint, "opacity": 0.6}
+    words = [f"{colour.label.lower()}: no number"] * len(without)
+    return [dots, _dots(x, y, without, words, "no number", grey)]
 
 
 def _of_kinds(

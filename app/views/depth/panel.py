@@ -10,7 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, ranking, sinks, strength, together, why
+from . import bench, patterns, ranking, sinks, strength, together, why
 from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
@@ -25,12 +25,13 @@ PARTS: dict[str, tuple[Part, str]] = {
     "Together": (together.curves, "what is left when heads are removed one after the other"),
     "Synergy": (together.synergy, "which heads stand in for each other"),
     "Strength": (strength.show, "how far and how widely heads look, over layers"),
-    "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
     "Sinks": (
         sinks.show,
         "which tokens take attention whatever the query, and what happens without them",
     ),
+    "Patterns": (patterns.show, "what the maps look like, learned and clustered"),
     "Why": (why.show, "what the important heads have in common"),
+    "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
 }
 """What each part is called, what shows it, and the question that it answers."""
 

@@ -126,7 +126,7 @@ def metric_of(study: "Study") -> Any:
 
 
 def waits(job: Job[Any], cancel: Callable[[], None], key: str = "depth_cancel") -> None:
-    """How far a job is, with the button that stops it."""
+    """How far a job is, with the button that stops it; `key` where there may be two."""
     bar, button = st.columns([5, 1], vertical_alignment="center")
     text = job.text or "Waiting for other work"
     bar.progress(job.done_share, text=f"{job.title}: {text[0].lower()}{text[1:]}")

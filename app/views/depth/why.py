@@ -10,22 +10,27 @@ from ... import selection
 from ...figures import why as figures
 from ...figures.atlas import GROUPS, HeadMetric, head_metrics
 from ...figures.template import head_name, number
+from ...jobs import Job
+from . import pattern_kinds
 from . import subject as shared
 from .subject import Subject
 
-_LAYER = "layer"
+_LAYER, _PATTERN = "layer", "pattern"
 _STRONGEST = 5
 """Numbers that go most with importance and are named below the chart."""
 
 
-def show(subject: Subject) -> None:
-    """One dot a head: importance against a strength, a third number as colour."""
+def show(subject: Subject) -> "Job[Any] | None":
+    """One dot a head: importance against a strength, a third number as colour.
+
+    Gives the job that reads the patterns, where heads are coloured by them.
+    """
     from ....analysis.association import association
 
     study = subject.study
     if study is None or study.n_done == 0:
         st.caption("The heads are still being measured; this view needs their importance.")
-        return
+        return None
     metrics = head_metrics(study.head_metrics(), study.data.get("share"))
     metrics = tuple(metric for metric in metrics if np.isfinite(metric.mean).any())
     strengths = [metric for metric in metrics if metric.group == GROUPS[-1]]
@@ -33,14 +38,14 @@ def show(subject: Subject) -> None:
     if not importance or not strengths:
         lacking = "importance" if not importance else "attention metrics"
         st.caption(f"This study was made without {lacking}, so there is nothing to set beside it.")
-        return
+        return None
     first, second, third = st.columns(3)
     with first:
         y = _choice("Importance", importance, "why_y")
     with second:
         x = _choice("Against", strengths, "why_x")
     with third:
-        colour = _colour(metrics, study.data.sizes["layer"])
+        colour, job = _colour(subject, metrics)
     now = selection.current()
     chosen = None if now.layer is None or now.head is None else (now.layer, now.head)
     shared.draw_heads(
@@ -62,6 +67,7 @@ def show(subject: Subject) -> None:
     )
     _others(strengths, y)
     shared.offer(_rows(metrics), f"heads {subject.name}")
+    return job
 
 
 def _choice(label: str, metrics: Sequence[HeadMetric], key: str) -> HeadMetric:
@@ -78,21 +84,36 @@ def _choice(label: str, metrics: Sequence[HeadMetric], key: str) -> HeadMetric:
     return by_key[chosen]
 
 
-def _colour(metrics: Sequence[HeadMetric], n_layers: int) -> Any:
+def _colour(subject: Subject, metrics: Sequence[HeadMetric]) -> "tuple[Any, Job[Any] | None]":
+    """What the dots are coloured by; and the job that it waits for, by layer until then."""
+    from .... import HeadscopeError
+
     by_key = {metric.key: metric for metric in metrics}
-    names = [_LAYER, *by_key]
+    first = {_LAYER: "Layer"}
+    if pattern_kinds.are_there(subject):
+        first[_PATTERN] = "Pattern (each head's most frequent)"
+    names = [*first, *by_key]
     if st.session_state.get("why_colour") not in names:
         st.session_state["why_colour"] = _LAYER
     chosen = st.selectbox(
         "Colour",
         names,
         key="why_colour",
-        format_func=lambda name: "Layer" if name == _LAYER else by_key[name].label,
+        format_func=lambda name: first.get(name) or by_key[name].label,
     )
-    if chosen == _LAYER:
-        layer = np.arange(n_layers)[:, None].repeat(metrics[0].mean.shape[1], 1)
-        return figures.Axis("Layer", "", layer.astype(float))
-    return _axis(by_key[chosen])
+    if chosen not in first:
+        return _axis(by_key[chosen]), None
+    shape = metrics[0].mean.shape
+    kinds, job = None, None
+    if chosen == _PATTERN:
+        try:
+            kinds, job = pattern_kinds.of_heads(subject, shape)
+            if kinds is None:
+                st.caption("The patterns are being read; until then by layer.")
+        except HeadscopeError as error:
+            st.caption(f"By layer: {error}")
+    layer = np.arange(shape[0])[:, None].repeat(shape[1], 1)
+    return kinds or figures.Axis("Layer", "", layer.astype(float)), job
 
 
 def _axis(metric: HeadMetric) -> figures.Axis:
