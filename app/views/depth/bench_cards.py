@@ -145,7 +145,7 @@ def _words(found: "Explanation") -> str:
         parts.append(f"Read: {found.where}.")
     if found.notes:
         n = len(found.notes)
-        parts.append(f"{n} note{'s' * (n > 1)} below.")
+        parts.append(f"{n} note{'s' * (n > 1)} in About.")
     return _markdown(" ".join(parts)) or "Speaks of the target."
 
 
