@@ -152,7 +152,7 @@ def _words(found: "Explanation") -> str:
 def _apart(found: "Explanation") -> str:
     """What of the residual has a name."""
     named = [f"{name} {plain(float(values[0]))}" for name, values in found.apart.items()]
-    return f" ({', '.join(named)})" if named else ""
+    return f" (of it {', '.join(named)})" if named else ""
 
 
 def _markdown(text: str) -> str:
