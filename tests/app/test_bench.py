@@ -17,7 +17,7 @@ from headscope.app.measuring import explaining, pictures, trust
 from headscope.models.demo import scenes
 
 from .test_depth import captions, charts, show
-from .test_page import open_page, rest, sent, words
+from .test_page import PATIENCE, open_page, rest, sent, words
 
 __all__ = ["open_page"]
 TRUE, HEADS, PATCHES = "True to the model?", "Which heads carry it?", "How many patches?"
@@ -150,6 +150,7 @@ def test_many_pictures_have_intervals(bench: AppTest) -> None:
     assert "Mean over 2 of 4 demo scenes" in captions(page)
     assert "…" in tables(page)
     assert "Energy in the mask" in tables(page)
+    assert "the centre baseline" in captions(page)
 
 
 def test_heads_have_shares_and_can_be_taken_away(bench: AppTest) -> None:
@@ -203,14 +204,29 @@ def test_a_study_has_a_fixed_target(open_page: Callable[..., AppTest], tmp_path:
     assert len(cards(page)) == 4
 
 
-def test_a_model_without_classes_has_no_decision(
-    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hs.Checkpoint, "has_classes", property(lambda _: False))
-    page = show(open_page(image="scene-8"), "Explain")
+def _without_classes() -> None:
+    """The bench alone, as a script."""
+    import numpy as np
+
+    import headscope as hs
+    from headscope.app.views.depth import bench
+    from headscope.app.views.depth.subject import Subject
+
+    checkpoint = hs.load("vit_small_patch16_dinov3", pretrained=False, image_size=64)
+    photograph = hs.sample_images()["coffee"].read()
+    crop = np.asarray(checkpoint.crop(photograph))
+    bench.show(Subject(checkpoint, photograph=photograph, crop=crop))
+
+
+def test_a_model_without_classes_has_no_decision() -> None:
+    page = rest(AppTest.from_function(_without_classes, default_timeout=PATIENCE).run())
     assert "how strong the picture's own features are" in captions(page)
+    assert "bench_against" not in page.session_state  # nothing to tell it from
     page = ask(page, PATCHES)
+    if page.get("button") and "bench_compute patches" in {each.key for each in page.button}:
+        page = rest(page.button(key="bench_compute patches").click().run())
     assert "no decision to keep" in captions(page)
+    assert figure(page)["layout"]["yaxis"]["title"]["text"] == "Score"
     assert words(page) == ""
 
 

@@ -145,14 +145,14 @@ def _words(found: "Explanation") -> str:
         parts.append(f"Read: {found.where}.")
     if found.notes:
         n = len(found.notes)
-        parts.append(f"{n} note{'s' * (n > 1)} below.")
+        parts.append(f"{n} note{'s' * (n > 1)} in About.")
     return _markdown(" ".join(parts)) or "Speaks of the target."
 
 
 def _apart(found: "Explanation") -> str:
     """What of the residual has a name."""
     named = [f"{name} {plain(float(values[0]))}" for name, values in found.apart.items()]
-    return f" ({', '.join(named)})" if named else ""
+    return f" (of it {', '.join(named)})" if named else ""
 
 
 def _markdown(text: str) -> str:

@@ -85,12 +85,28 @@ def _draw(bench: Bench, pictures: Pictures, found: trust.Many, against: str | No
     st.caption(
         f"Mean over {found.n_images} {of}{pictures.words} with 95 % bootstrap intervals; each "
         f"image's own prediction is explained{told}. Read: the target's {table.quantity}. Bold: "
-        "the best of the methods. Intervals overlap where methods share the images and still "
-        "differ: look at the differences image by image in the CSV's means with care."
+        "the best of the methods. All methods saw the same images, so intervals that overlap may "
+        f"still hide a sure difference. {_above_centre(table)}"
     )
     if table.notes:
         st.caption(" ".join(table.notes))
     shared.offer(table.rows(), f"faithfulness of {found.n_images} {bench.subject.name}")
+
+
+def _above_centre(table: Any) -> str:
+    """Which methods are surely better than the centre map, image by image."""
+    paired = table.against("centre")
+    sure = [
+        table.long_names[name]
+        for i, name in enumerate(table.methods)
+        if name not in table.baselines and paired.low[i, 0] > 0
+    ]
+    if not sure:
+        return "None is surely above the centre baseline by insertion − deletion."
+    return (
+        f"By insertion − deletion, surely above the centre baseline (interval of the differences, "
+        f"image by image): {', '.join(sure)}."
+    )
 
 
 def _table(table: Any) -> str:

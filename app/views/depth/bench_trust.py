@@ -214,14 +214,16 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     there = [name for name in COLUMNS if name in rows[0]]
     best = {}
     for name in there:
-        values = [row[name] for row in rows if not row["baseline"] and np.isfinite(row[name])]
+        values = [
+            round(row[name], 3) for row in rows if not row["baseline"] and np.isfinite(row[name])
+        ]
         best[name] = (min if name == "deletion" else max)(values, default=None)
     lines = ["<tr><th>Method</th>" + "".join(f"<th>{COLUMNS[n]}</th>" for n in there) + "</tr>"]
     for row in rows:
         cells = [html.escape(str(row["method"]))]
         for name in there:
             text = f"{row[name]:.3f}".replace("-", "−") if np.isfinite(row[name]) else "–"
-            is_best = not row["baseline"] and row[name] == best[name]
+            is_best = not row["baseline"] and round(row[name], 3) == best[name]
             cells.append(f"<b>{text}</b>" if is_best else text)
         faint = ' class="hs-baseline"' if row["baseline"] else ""
         lines.append(f"<tr{faint}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
