@@ -1,6 +1,16 @@
 """The public API: `__init__.py` takes what is here as it is asked for."""
 
 from .analysis.analyze import Progress, analyze
+from .analysis.compare import Difference, compare
+from .analysis.explain import Explanation, explain, explanations
+from .analysis.explain.heads import WithoutHeads, head_shares, without_heads
+from .analysis.explain.token_cut import object_mask
+from .analysis.faithfulness import (
+    FaithfulnessTable,
+    compare_explanations,
+    deletion_insertion,
+    randomisation_check,
+)
 from .analysis.importance.agreement import rank_agreement
 from .analysis.importance.budget import Budget, parse_bytes
 from .analysis.importance.classes import accuracy, per_class
@@ -25,7 +35,21 @@ from .analysis.importance.shapley import shapley_values
 from .analysis.importance.synergy import pairwise_synergy
 from .analysis.importance.top import TopHeads, find_top_heads
 from .analysis.maps import AttentionMaps, attention_maps
+from .analysis.metrics.values import norm_weighted
+from .analysis.patterns import (
+    Patterns,
+    fit_patterns,
+    has_patterns,
+    measure_stability,
+    open_patterns,
+)
+from .analysis.redundancy import Redundancy, redundancy
+from .analysis.sinks.find import find_sinks
+from .analysis.sinks.image import image_sinks
+from .analysis.sinks.removal import WithoutSinks, without_sinks
+from .analysis.sinks.report import SinkReport
 from .analysis.study import Study, open_study
+from .analysis.trends import Trend, trend
 from .models.ablation import ablate
 from .models.ablations import HeadStatistics, ablations, reference
 from .models.capture import LayerAttention, capture
@@ -44,18 +68,27 @@ __all__ = [
     "Budget",
     "CaptureReport",
     "Checkpoint",
+    "Difference",
     "Estimate",
+    "Explanation",
+    "FaithfulnessTable",
     "HeadSet",
     "HeadStatistics",
     "HeadscopeError",
     "LayerAttention",
+    "Patterns",
     "Photograph",
     "Preprocessing",
     "Progress",
+    "Redundancy",
     "Removal",
+    "SinkReport",
     "Study",
     "TokenLayout",
     "TopHeads",
+    "Trend",
+    "WithoutHeads",
+    "WithoutSinks",
     "ablate",
     "ablations",
     "accuracy",
@@ -64,23 +97,39 @@ __all__ = [
     "attention_maps",
     "bootstrap_interval",
     "capture",
+    "compare",
+    "compare_explanations",
     "compare_heads",
+    "deletion_insertion",
     "disagreement",
     "estimate_importance",
+    "explain",
+    "explanations",
     "find_images",
+    "find_sinks",
     "find_top_heads",
+    "fit_patterns",
     "greedy_curve",
+    "has_patterns",
+    "head_shares",
     "heads_of_layers",
+    "image_sinks",
     "joint_effect",
     "known_checkpoints",
     "load",
+    "measure_stability",
+    "norm_weighted",
+    "object_mask",
+    "open_patterns",
     "open_study",
     "pairwise_synergy",
     "parse_bytes",
     "per_class",
     "random_band",
+    "randomisation_check",
     "rank_agreement",
     "read_image",
+    "redundancy",
     "reference",
     "removal_curve",
     "removal_curves",
@@ -89,5 +138,8 @@ __all__ = [
     "t_interval",
     "top_heads",
     "top_pairs",
+    "trend",
+    "without_heads",
+    "without_sinks",
     "wrap",
 ]

@@ -140,7 +140,7 @@ def head_scores(
     variable = study.data[metric]
     if variable.attrs.get("units") == "token":
         raise HeadscopeError(
-            f"{metric!r} tells which token it is, by index, and a mean of indices is no token; read "
+            f"{metric!r} tells which token it is by index, and a mean of indices is no token; read "
             f"study.data[{metric!r}] image by image."
         )
     chosen = dict(at or {})

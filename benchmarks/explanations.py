@@ -1,7 +1,7 @@
 """What explanations cost, and which of them are true to the model.
 
     python benchmarks/explanations.py [CHECKPOINT …] [--methods A,…] [--repeats N]
-    python benchmarks/explanations.py --table [--images N] [--few N] [--methods A,…] [--csv FILE]
+    python benchmarks/explanations.py --table [--images N] [--few N] [--methods A,…] [--scores A,…]
 
 Without `--table`: every method that is not slow on one image of each checkpoint (random weights):
 seconds, and the ratio to one forward and backward pass, timed in turn in the same run; then a batch
@@ -28,7 +28,8 @@ import torch
 
 import headscope as hs
 from headscope.analysis.explain import explain, explanations
-from headscope.analysis.faithfulness import FaithfulnessTable, evaluate, scene_masks
+from headscope.analysis.faithfulness import FaithfulnessTable, compare_explanations, scene_masks
+from headscope.analysis.faithfulness.curves import STEPS
 from headscope.models.demo.scenes import HELD_OUT, scene
 from headscope.models.interception import without_fast_path
 
@@ -115,7 +116,9 @@ def cost(name: str, wanted: list[str] | None, repeats: int) -> list[str]:
     return lines
 
 
-def table(n_images: int, few: int, wanted: list[str] | None) -> FaithfulnessTable:
+def table(
+    n_images: int, few: int, steps: int, wanted: list[str] | None, scores: list[str] | None
+) -> FaithfulnessTable:
     """Faithfulness and localisation on held-out scenes."""
     checkpoint = hs.load("demo/supervised")
     scenes = [scene(seed) for seed in HELD_OUT[:n_images]]
@@ -133,12 +136,14 @@ def table(n_images: int, few: int, wanted: list[str] | None) -> FaithfulnessTabl
             told = seconds
             print(f"{seconds:.0f} s, {share:.0%}: {doing}", file=sys.stderr, flush=True)
 
-    return evaluate(
+    return compare_explanations(
         checkpoint,
         batch,
         wanted,
         masks=scene_masks(scenes),
         target=labels,
+        scores=scores,
+        steps=steps,
         n_slow=few,
         n_costly=few,
         progress=progress,
@@ -170,10 +175,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--few", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the curves")
+    parser.add_argument("--scores", metavar="A,…", type=lambda text: text.split(","))
     parser.add_argument("--csv", type=Path, metavar="FILE", help="every mean with its interval")
     options = parser.parse_args()
     if options.table:
-        found = table(options.images, options.few, options.methods)
+        found = table(options.images, options.few, options.steps, options.methods, options.scores)
         print(found.markdown())
         for baseline in found.baselines:
             print(f"\nClearly better than {baseline} (paired, {found.confidence:.0%}):\n")

@@ -3,7 +3,7 @@
 from .agreement import MapAgreement, map_agreement, seed_stability
 from .baselines import BASELINES
 from .curves import Curves, deletion_insertion
-from .evaluate import evaluate
+from .evaluate import compare_explanations
 from .explainers import Explainer, Explaining
 from .infidelity import Squares, infidelity, max_sensitivity
 from .localisation import energy_in_mask, iou, pointing_game
@@ -25,9 +25,9 @@ __all__ = [
     "Road",
     "Score",
     "Squares",
+    "compare_explanations",
     "deletion_insertion",
     "energy_in_mask",
-    "evaluate",
     "impute",
     "infidelity",
     "iou",

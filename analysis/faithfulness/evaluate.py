@@ -64,7 +64,7 @@ class _Task:
         )
 
 
-def evaluate(
+def compare_explanations(
     checkpoint: Checkpoint,
     images: Images,
     methods: Sequence[str] | Mapping[str, Explainer] | None = None,

@@ -156,7 +156,7 @@ def many(
     fill: str,
 ) -> Many:
     """Each method on the same images, every image's own prediction explained."""
-    from ...analysis.faithfulness import evaluate
+    from ...analysis.faithfulness import compare_explanations
     from ...models.demo.scenes import HELD_OUT, scene
 
     job.report(0, "Reading the images")
@@ -165,7 +165,7 @@ def many(
     masks = None
     if pictures.key == "scenes":
         masks = np.stack([scene_mask(scene(HELD_OUT[place]), checkpoint) for place in places])
-    table = evaluate(
+    table = compare_explanations(
         checkpoint,
         checkpoint.prepare(crops),
         list(methods),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from headscope.analysis.explain.perturbing import cell_grid
-from headscope.analysis.faithfulness import BASELINES, evaluate
+from headscope.analysis.faithfulness import BASELINES, compare_explanations
 
 from ...contracts.networks import noise, small
 
@@ -25,7 +25,7 @@ def slope(checkpoint, batch: torch.Tensor, images: np.ndarray) -> np.ndarray:
 def test_scores_are_there_for_every_family(name: str) -> None:
     checkpoint = small(name)
     batch = noise(checkpoint)
-    table = evaluate(
+    table = compare_explanations(
         checkpoint,
         batch,
         {"slope": slope},

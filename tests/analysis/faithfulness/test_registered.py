@@ -5,7 +5,7 @@ import torch
 
 import headscope as hs
 from headscope.analysis.explain import explanations
-from headscope.analysis.faithfulness import Explaining, evaluate, scene_masks
+from headscope.analysis.faithfulness import Explaining, compare_explanations, scene_masks
 from headscope.models.demo.scenes import scene
 
 from .games import target
@@ -24,7 +24,7 @@ def few(name: str) -> dict[str, int]:
 
 def test_quick_methods_have_a_row_or_a_reason(demo: hs.Checkpoint) -> None:
     quick = [name for name, method in explanations().items() if not method.slow]
-    table = evaluate(
+    table = compare_explanations(
         demo,
         demo.prepare(np.stack([scene(seed).image for seed in SCENES])),
         quick,

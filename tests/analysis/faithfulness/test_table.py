@@ -14,9 +14,9 @@ from headscope.analysis.explain.base import Answer, Method, Question
 from headscope.analysis.faithfulness import (
     SCORES,
     Explaining,
+    compare_explanations,
     deletion_insertion,
     energy_in_mask,
-    evaluate,
     iou,
     pointing_game,
     road,
@@ -43,7 +43,7 @@ def batch() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def table(known: hs.Checkpoint, batch: torch.Tensor):
-    return evaluate(
+    return compare_explanations(
         known,
         batch,
         {"parts": parts, "gradient": gradient_times_input},
@@ -144,7 +144,7 @@ def tiny_methods(monkeypatch: pytest.MonkeyPatch) -> dict[str, Method]:
 
 def test_registered_methods_are_asked_and_misfits_are_told(known, batch, tiny_methods) -> None:
     told: list[tuple[float, str]] = []
-    table = evaluate(
+    table = compare_explanations(
         known,
         batch,
         target="bright",
@@ -200,7 +200,7 @@ def test_whatever_stops_it_leaves_the_model_free(known, batch) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(known, batch, {"parts": parts}, target=0, progress=stop)
+        compare_explanations(known, batch, {"parts": parts}, target=0, progress=stop)
     assert known.lock.acquire(blocking=False)
     known.lock.release()
 
@@ -208,7 +208,7 @@ def test_whatever_stops_it_leaves_the_model_free(known, batch) -> None:
 def test_a_model_without_classes_is_scored_by_its_features(small: hs.Checkpoint) -> None:
     small = replace(small, labels=())
     batch = torch.randn(6, 3, 48, 80, generator=torch.manual_seed(0))
-    table = evaluate(small, batch, {}, scores=["difference", "infidelity"])
+    table = compare_explanations(small, batch, {}, scores=["difference", "infidelity"])
     assert table.quantity == "score"
     assert table.methods == ("centre", "random", "edges")
     assert np.isfinite(table.values).all()
@@ -216,16 +216,16 @@ def test_a_model_without_classes_is_scored_by_its_features(small: hs.Checkpoint)
 
 def test_what_is_not_there_gets_a_sentence(known, batch) -> None:
     with pytest.raises(hs.HeadscopeError, match="score 'beauty'"):
-        evaluate(known, batch, {}, scores=["beauty"])
+        compare_explanations(known, batch, {}, scores=["beauty"])
     with pytest.raises(hs.HeadscopeError, match="needs masks"):
-        evaluate(known, batch, {}, scores=["iou"])
+        compare_explanations(known, batch, {}, scores=["iou"])
     with pytest.raises(hs.HeadscopeError, match="baseline 'luck'"):
-        evaluate(known, batch, {}, baselines=["luck"])
+        compare_explanations(known, batch, {}, baselines=["luck"])
     with pytest.raises(hs.HeadscopeError, match="no method 'dream'"):
-        evaluate(known, batch, ["dream"])
+        compare_explanations(known, batch, ["dream"])
     with pytest.raises(hs.HeadscopeError, match="name of a baseline"):
-        evaluate(known, batch, {"centre": parts})
+        compare_explanations(known, batch, {"centre": parts})
     with pytest.raises(hs.HeadscopeError, match="16×16 px"):
-        evaluate(known, batch, {}, masks=masks()[:, :16, :16])
+        compare_explanations(known, batch, {}, masks=masks()[:, :16, :16])
     with pytest.raises(hs.HeadscopeError, match="8"):
-        evaluate(known, batch, {}, masks=masks()[:3])
+        compare_explanations(known, batch, {}, masks=masks()[:3])
