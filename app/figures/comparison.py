@@ -42,7 +42,8 @@ def chart(
     """
     paint = colours(dark=dark)
     n = len(differences) + 1
-    width, gap = (1 - 0.08 * (n - 1)) / n, 0.08
+    gap = 0.1  # room for the label of the next axis
+    width = (1 - gap * (n - 1)) / n
     domains = [(place * (width + gap), place * (width + gap) + width) for place in range(n)]
     looks = ((paint.accent, "circle"), (paint.warning, "square"))
     traces: list[go.Scatter | go.Bar] = []
@@ -103,7 +104,8 @@ def chart(
 
 def _difference(found: "Difference") -> str:
     mean, low, high = (float(getattr(found.whole, part)[0]) for part in ("mean", "low", "high"))
-    return f"{number(mean)} {found.units} ({number(low)} to {number(high)})"
+    sign = "+" if mean > 0 else ""
+    return f"Difference: {sign}{number(mean)} {found.units} ({number(low)} to {number(high)})"
 
 
 def _axes(axis: str, domain: tuple[float, float], x: str, y: str) -> dict[str, object]:
