@@ -22,8 +22,8 @@ LEAST_MAPS = 50
 SECONDS = 1800.0
 """Training stops after so long, whatever it still improves: a safety that no training is to meet,
 for what it leaves hangs on the machine's speed."""
-MOST_EPOCHS = 60
-MOST_STEPS = 6000
+MOST_EPOCHS = 20
+MOST_STEPS = 2000
 """In all: with more than 12,800 maps there are fewer epochs. That is what bounds the time."""
 PATIENCE = 4
 """Epochs without a better error, after which training stops."""

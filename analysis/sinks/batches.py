@@ -13,6 +13,11 @@ BATCH_SIZE = 8
 """Images in one forward pass."""
 
 
+def held(images: Images) -> Images:
+    """Images that can be gone through more than once, also where they came one by one."""
+    return images if isinstance(images, Tensor) else one_or_many(images)
+
+
 def batches(
     checkpoint: Checkpoint, images: Images, size: int = BATCH_SIZE
 ) -> Iterator[Float[Tensor, "image channel row column"]]:

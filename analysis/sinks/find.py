@@ -12,7 +12,7 @@ from ...models.checkpoint import Checkpoint, Images
 from ...models.layers import Layer, LayerAttention
 from ...models.layout import TokenLayout
 from ...models.sinks import LEAST_FOLLOWERS, LEAST_LIFT, ROBUST_Z, KeyAttention, SinkRule
-from .batches import BATCH_SIZE, batches
+from .batches import BATCH_SIZE, batches, held
 from .hidden import (
     KANG_TAU,
     LEAST_RATIO,
@@ -68,6 +68,7 @@ def find_sinks(
     Raises:
         HeadscopeError: there is no image, or one cannot be read.
     """
+    images = held(images)
     seen = _Seen(checkpoint, SinkRule(lift))
     n_images = 0
     for batch in batches(checkpoint, images, batch_size):

@@ -18,7 +18,7 @@ from ...models.capture import LayerAttention, watch
 from ...models.checkpoint import Checkpoint, Images
 from ...models.errors import HeadscopeError
 from ..metrics import attention_metrics
-from .batches import BATCH_SIZE, batches
+from .batches import BATCH_SIZE, batches, held
 from .find import find_sinks
 
 IMAGE_CENTRIC = "image-centric"
@@ -115,6 +115,7 @@ def without_sinks(
     wanted = tuple(maps)
     for layer, head in wanted:
         checkpoint.check_head(layer, head)
+    images = held(images)
     chosen = _chosen(checkpoint, images, edit, heads, batch_size)
     of_layer: dict[int, list[int]] = defaultdict(list)
     for layer, head in chosen:

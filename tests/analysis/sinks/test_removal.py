@@ -158,3 +158,10 @@ def test_a_study_measures_what_sinks_are_worth(of_maps, known_crops):
     np.testing.assert_allclose(drop[:, 0, 0], 3 * (clean - masked), atol=1e-6)
     assert (np.abs(drop[:, :2, 1]) == 0).all(), "the uniform head has no sink"
     assert np.abs(drop[:, 2, 1]).min() > 1e-3, "but it has a class token"
+
+
+def test_images_may_come_one_by_one(six, known_crops):
+    photographs = [hs.read_image(crop, name=f"image {i}") for i, crop in enumerate(known_crops)]
+    found = without_sinks(six, (each for each in photographs), heads="image-centric")
+    expected = without_sinks(six, photographs, heads="image-centric")
+    np.testing.assert_array_equal(found.output.before, expected.output.before)
