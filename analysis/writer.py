@@ -73,7 +73,7 @@ class StudyWriter:
                 )
             if _precision(study.data.attrs["loaded_with"]) != _precision(is_asked["loaded_with"]):
                 other.append("another precision")
-            if json.dumps(study.settings) != wanted:
+            if _unordered(study.settings) != _unordered(json.loads(wanted)):
                 other.append("other images or settings")
             if other:
                 raise HeadscopeError(
@@ -300,6 +300,11 @@ def metrics_begun_with(
     with_labels = study.settings.get("labels") is not None
     alike = (with_importance, with_labels) == (importance, labelled)
     return list(names) if names and alike else None
+
+
+def _unordered(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings to compare: the order of metrics hangs on which module was imported first."""
+    return {**settings, "metrics": sorted(settings.get("metrics") or ())}
 
 
 def _unwritable(out: str | Path | None, error: OSError) -> HeadscopeError:

@@ -299,3 +299,12 @@ def test_an_output_that_cannot_be_written_is_said_before_computing(small, photog
 
     with pytest.raises(hs.HeadscopeError, match=r"cannot be written|exists|not a study"):
         hs.analyze(small, photographs, out=tmp_path / "file" / "x.zarr", progress=never)
+
+
+def test_the_order_of_metrics_is_no_other_setting(small, photographs, tmp_path):
+    out = tmp_path / "x.zarr"
+    hs.analyze(small, photographs, metrics=["entropy", "distance"], importance=False, out=out)
+    again = hs.analyze(
+        small, photographs, metrics=["distance", "entropy"], importance=False, out=out
+    )
+    assert again.is_complete

@@ -83,7 +83,7 @@ def test_help_and_version_import_nothing_heavy(argument):
     [
         (
             ["nope"],
-            "invalid choice: 'nope' (choose from app, analyze, explain, inspect, models, demo)",
+            "invalid choice: 'nope' (choose from app, analyze, explain, patterns",
         ),
         (["demo"], 'required: COMMAND; see "headscope demo --help"'),
         (["analyze"], 'required: IMAGES, --out; see "headscope analyze --help"'),
