@@ -17,10 +17,12 @@ class Registry(Generic[T]):
         self._what = what
         self._folder = folder
         self._things: dict[str, T] = {}
+        self._files: dict[str, str] = {}
+        """The module that defines each."""
         self._loading = threading.RLock()  # the app asks from several threads at once
 
-    def add(self, name: str, thing: T) -> None:
-        """Register a thing.
+    def add(self, name: str, thing: T, *, file: str = "") -> None:
+        """Register a thing, and the module that defines it, where there is a folder of them.
 
         Raises:
             ValueError: the name is taken.
@@ -28,13 +30,19 @@ class Registry(Generic[T]):
         if name in self._things:
             raise ValueError(f"there are two {self._what} called {name!r}")
         self._things[name] = thing
+        self._files[name] = file
 
     @property
     def all(self) -> Mapping[str, T]:
-        """Everything that is registered, by name, in the order of the files."""
+        """Everything that is registered, by name, in the order of the files.
+
+        Not in that of their imports: somebody may have asked for a later file first.
+        """
         with self._loading:
             if self._folder is not None:
                 for module in pkgutil.iter_modules(importlib.import_module(self._folder).__path__):
                     importlib.import_module(f"{self._folder}.{module.name}")
+                by_file = sorted(self._things, key=self._files.__getitem__)
+                self._things = {name: self._things[name] for name in by_file}
                 self._folder = None
         return self._things

@@ -37,7 +37,7 @@ class Across(ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "name" in vars(cls):
-            _METRICS.add(cls.name, cls)
+            _METRICS.add(cls.name, cls, file=cls.__module__)
 
     @classmethod
     def description(cls) -> str:

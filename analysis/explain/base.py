@@ -129,7 +129,7 @@ def explanation(
             slow=slow,
             why_not=why_not,
         )
-        _METHODS.add(name, method)
+        _METHODS.add(name, method, file=function.__module__)
         return function
 
     return register

@@ -53,7 +53,7 @@ def attention_metric(
         metric = AttentionMetric(
             name, dims, long_name, units, description, compute, signed=signed, costly=costly
         )
-        _METRICS.add(name, metric)
+        _METRICS.add(name, metric, file=function.__module__)
         return function
 
     return register

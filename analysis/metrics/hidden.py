@@ -64,7 +64,7 @@ def hidden_metric(
         metric = HiddenMetric(
             name, dims, long_name, units, description, function, signed=signed, costly=costly
         )
-        _METRICS.add(name, metric)
+        _METRICS.add(name, metric, file=function.__module__)
         return function
 
     return register

@@ -38,7 +38,7 @@ class Ablation(ABC):
 
     def __init_subclass__(cls) -> None:
         for form in cls.__dict__.get("forms", ()):
-            _KINDS.add(form, cls)
+            _KINDS.add(form, cls, file=cls.__module__)
 
     @property
     def name(self) -> str:

@@ -34,7 +34,7 @@ class Family:
 
     def __init_subclass__(cls) -> None:
         for module in cls.modules:
-            _FAMILIES.add(module, cls)
+            _FAMILIES.add(module, cls, file=cls.__module__)
 
     def prefix_kinds(self, model: nn.Module) -> tuple[str, ...]:
         """Kinds of the prefix tokens, in their order, by what parameters are called."""

@@ -1,5 +1,7 @@
 """Registries: a duplicate name is an error, and a folder registers itself."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,3 +35,18 @@ def test_threads_that_ask_at_once_all_see_everything():
 def test_files_of_a_folder_register_themselves():
     assert {"distance", "entropy", "hop_share", "hop_mean", "share"} <= set(attention_metrics())
     assert {"zero", "mean", "keep"} <= set(ablations())
+
+
+def test_the_order_is_that_of_the_files_whoever_was_imported_first() -> None:
+    listing = (
+        "from headscope.analysis.metrics import attention_metrics; print(*attention_metrics())"
+    )
+    first = "import headscope.analysis.metrics.values; "
+    plain, other = (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for code in (listing, first + listing)
+    )
+    assert plain == other
+    assert len(plain.split()) > 10
