@@ -303,7 +303,7 @@ def metrics_begun_with(
 
 
 def _unordered(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings to compare: the order of metrics hangs on which module was imported first."""
+    """Settings to compare: in which order metrics are named changes no number."""
     return {**settings, "metrics": sorted(settings.get("metrics") or ())}
 
 

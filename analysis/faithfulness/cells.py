@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...models.errors import HeadscopeError
+from ..explain.perturbing import CellGrid
 
 Maps = Float[np.ndarray, "image row column"]
 
@@ -36,13 +37,5 @@ def onto(maps: Maps, grid: tuple[int, int]) -> Maps:
     """
     if maps.shape[1:] == grid:
         return maps
-    rows, columns = _shares(maps.shape[1], grid[0]), _shares(maps.shape[2], grid[1])
-    return rows @ maps @ columns.T
-
-
-def _shares(n_from: int, n_to: int) -> Float[np.ndarray, "to of"]:
-    """Which share of the length of each new cell lies in each old one."""
-    # In whole numbers: an equal grid gives the identity to the bit.
-    old, new = np.arange(n_from) * n_to, np.arange(n_to)[:, None] * n_from
-    shared = np.minimum(old + n_to, new + n_from) - np.maximum(old, new)
-    return np.clip(shared, 0, None) / n_from
+    rows, columns = (tuple(range(n + 1)) for n in grid)
+    return CellGrid(rows, columns).means(maps)

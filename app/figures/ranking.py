@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from .template import Colours, colours, figure, head_name, head_words, number
+from .template import Colours, colours, drawn, figure, head_name, head_words, number
 
 if TYPE_CHECKING:
     from ...analysis.importance.ranking import Head, Ranking
@@ -92,15 +92,15 @@ def _dots(ranking: "Ranking", ranks: list[int], name: str, paint: Colours) -> go
         marker["line"] = {"width": 2}
     return go.Scatter(
         x=ranks,
-        y=_plain(mean),
+        y=drawn(mean),
         mode="markers",
         name=name,
         marker=marker,
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": _plain(np.nan_to_num(high - mean)),
-            "arrayminus": _plain(np.nan_to_num(mean - low)),
+            "array": drawn(np.nan_to_num(high - mean)),
+            "arrayminus": drawn(np.nan_to_num(mean - low)),
             "color": colour,
             "thickness": 1.5,
             "width": 3,
@@ -145,7 +145,3 @@ def _range(ranking: "Ranking", n: int) -> list[float] | None:
     bottom, top = min(bottom, low), max(top, high)
     margin = 0.06 * (top - bottom)
     return [bottom - margin, top + margin]
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .encode import PATCH, mean_over_images
 from .palette import ATTENTION
-from .template import colours, figure, head_name, head_words, number
+from .template import colours, drawn, figure, head_name, head_words, number
 from .why import KINDS, SYMBOLS
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def _line(trend: "Trend", place: int, name: str, colour: str, alone: bool) -> go
         )
     return go.Scatter(
         x=list(range(len(mean))),
-        y=_plain(mean),
+        y=drawn(mean),
         mode="lines+markers",
         name="mean of the layer" if alone else name,
         line={"color": colour, "width": 2},
@@ -280,8 +280,8 @@ def _line(trend: "Trend", place: int, name: str, colour: str, alone: bool) -> go
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": _plain(np.nan_to_num(high - mean)),
-            "arrayminus": _plain(np.nan_to_num(mean - low)),
+            "array": drawn(np.nan_to_num(high - mean)),
+            "arrayminus": drawn(np.nan_to_num(mean - low)),
             "color": colour,
             "thickness": 1.5,
             "width": 3,
@@ -307,7 +307,3 @@ def profile_rows(found: Profiles) -> list[dict[str, Any]]:
 def has_profiles(data: xr.Dataset) -> bool:
     """Whether a study has what the profiles are made of."""
     return {"hop_share", "hop_mean"} <= set(data) and PATCH in data["query_kind"].values
-
-
-def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]

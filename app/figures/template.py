@@ -4,10 +4,13 @@ Colours are written out. Importing streamlit makes a template with placeholder c
 default, and a chart that leans on it comes out black where it is exported.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
@@ -134,3 +137,8 @@ def written(value: float) -> str:
     digits = max(0, 2 - floor(log10(abs(rounded)))) if rounded else 0
     shown = f"{rounded:.{digits}f}"
     return (shown.rstrip("0").rstrip(".") if "." in shown else shown).replace("-", "−")
+
+
+def drawn(values: Sequence[float] | np.ndarray) -> list[float | None]:
+    """Numbers as a chart takes them: a gap where there is none."""
+    return [float(value) if math.isfinite(value) else None for value in values]

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from .palette import NUMBERS, SIGNED
-from .template import colours, figure, head_words, number
+from .template import colours, drawn, figure, head_words, number
 
 KINDS = ("#0b63ce", "#d9822b", "#0f8a6d", "#b0305c", "#7a5cc4", "#8a6d1f", "#3aa6c9", "#6a7683")
 """Of categories, in their order; what comes after the last is grey."""
@@ -64,8 +64,8 @@ def chart(
         if at:
             traces.append(
                 go.Scatter(
-                    x=_plain([x.values[head] for head in at]),
-                    y=_plain([y.values[head] for head in at]),
+                    x=drawn([x.values[head] for head in at]),
+                    y=drawn([y.values[head] for head in at]),
                     mode="markers",
                     marker={
                         "symbol": "circle-open",
@@ -103,7 +103,7 @@ def _of_number(
     paint = colours(dark=dark)
     marker = {
         "size": 10,
-        "color": _plain(values),
+        "color": drawn(values),
         "cmin": low,
         "cmax": high if high > low else low + 1,
         "colorscale": list(SIGNED if colour.signed else NUMBERS),
@@ -154,8 +154,8 @@ def _dots(
     x: Axis, y: Axis, heads: list[tuple[int, int]], words: list[str], name: str, marker: dict
 ) -> go.Scatter:
     return go.Scatter(
-        x=_plain([x.values[head] for head in heads]),
-        y=_plain([y.values[head] for head in heads]),
+        x=drawn([x.values[head] for head in heads]),
+        y=drawn([y.values[head] for head in heads]),
         mode="markers",
         marker=marker,
         name=name,
@@ -175,7 +175,3 @@ def _dots(
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
     )
-
-
-def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
