@@ -153,7 +153,15 @@ def _command(
 
 def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _command(commands, "app", "open the app in the browser (the default)", _APP)
-    parser.add_argument("--study", type=Path, metavar="X.zarr", help="begin with this study")
+    parser.add_argument(
+        "--study",
+        type=Path,
+        action="append",
+        default=[],
+        dest="studies",
+        metavar="X.zarr",
+        help="begin with this study; given again, further ones to go over to or compare with",
+    )
     parser.add_argument(
         "--factory",
         metavar="MODULE:FUNCTION",
@@ -176,7 +184,7 @@ def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
         from .serve import serve
 
         serve(
-            study=options.study,
+            studies=options.studies,
             factory=options.factory,
             host=options.host,
             port=options.port,

@@ -40,13 +40,35 @@ class Selection:
     scope: Scope | None = None
     """Numbers of this image, or their mean over the study."""
     marked: str | None = None
-    """Heads that are outlined everywhere, `"3.1,5.0"`: layer and head of each."""
+    """The head set: heads that are outlined everywhere, `"3.1,5.0"`: layer and head of each."""
+    off: str | None = None
+    """Heads that are switched off in "What if", in the same form."""
+    how: str | None = None
+    """Name of the ablation that takes their place; None: `zero`."""
+    images: str | None = None
+    """Images of the study that are chosen together, by index: `"0-5,9"`."""
+    part: str | None = None
+    """The part that is open below the linked plots."""
+    against: str | None = None
+    """Name of the study that is compared with."""
 
     @property
     def marked_heads(self) -> tuple[tuple[int, int], ...]:
-        """Layer and head of each head that is outlined."""
-        pairs = (pair.split(".") for pair in (self.marked or "").split(",") if pair)
-        return tuple((int(layer), int(head)) for layer, head in pairs)
+        """Layer and head of each head of the head set."""
+        return _heads(self.marked)
+
+    @property
+    def off_heads(self) -> tuple[tuple[int, int], ...]:
+        """Layer and head of each head that is switched off."""
+        return _heads(self.off)
+
+    @property
+    def chosen_images(self) -> tuple[int, ...]:
+        """Indices of the images that are chosen together, in order; empty: all."""
+        spans = [span.partition("-") for span in (self.images or "").split(",") if span]
+        return tuple(
+            sorted({i for low, _, high in spans for i in range(int(low), int(high or low) + 1)})
+        )
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> tuple["Selection", tuple[str, ...]]:
@@ -94,10 +116,12 @@ class Selection:
                 )
             if notes:
                 fitted = replace(fitted, layer=None, head=None)
-        there = [at for at in self.marked_heads if at[0] < len(n_heads) and at[1] < n_heads[at[0]]]
-        if len(there) < len(self.marked_heads):
-            notes.append(f"{name} lacks some of the heads that the link marks.")
-            fitted = replace(fitted, marked=marking(there))
+        for key, verb in (("marked", "marks"), ("off", "switches off")):
+            heads = _heads(getattr(self, key))
+            there = [at for at in heads if at[0] < len(n_heads) and at[1] < n_heads[at[0]]]
+            if len(there) < len(heads):
+                notes.append(f"{name} lacks some of the heads that the link {verb}.")
+                fitted = replace(fitted, **{key: marking(there)})
         if self.token is not None:
             layer = fitted.layer
             there = max(n_tokens, default=0) if layer is None else n_tokens[layer]
@@ -114,21 +138,40 @@ def marking(heads: Iterable[tuple[int, int]]) -> str | None:
     return ",".join(f"{layer}.{head}" for layer, head in sorted(set(heads))) or None
 
 
-_MARKED = re.compile(r"\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,999}")
+def spanning(images: Iterable[int]) -> str | None:
+    """Indices of images as `Selection.images` has them; None where there is none."""
+    spans: list[list[int]] = []
+    for index in sorted(set(images)):
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return ",".join(f"{a}-{b}" if a < b else str(a) for a, b in spans) or None
+
+
+def _heads(text: str | None) -> tuple[tuple[int, int], ...]:
+    pairs = (pair.split(".") for pair in (text or "").split(",") if pair)
+    return tuple((int(layer), int(head)) for layer, head in pairs)
+
+
+_HEADS = re.compile(r"\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,999}")
+_SPANS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?){0,2999}")
+_FORMS = {"marked": _HEADS, "off": _HEADS, "images": _SPANS}
 _NUMBERS = ("target", "layer", "head", "token")
 _EXPECTED = {
     **dict.fromkeys((field.name for field in fields(Selection)), "a name"),
     **dict.fromkeys(_NUMBERS, "a whole number from 0"),
     "weights": "“random”",
     "scope": "“image” or “mean”",
-    "marked": "heads as “3.1,5.0”",
+    **dict.fromkeys(("marked", "off"), "heads as “3.1,5.0”"),
+    "images": "images as “0-5,9”",
 }
 
 
 def _read(key: str, text: str) -> int | str | None:
     """A value of an address, or None where it is malformed."""
-    if key == "marked":
-        return text if text.isascii() and _MARKED.fullmatch(text) else None
+    if key in _FORMS:
+        return text if text.isascii() and _FORMS[key].fullmatch(text) else None
     if not text or len(text) > _LONGEST or not text.isprintable():
         return None
     if key in _NUMBERS:

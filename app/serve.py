@@ -10,14 +10,15 @@ import threading
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..models.errors import HeadscopeError
 
-STUDY = "HEADSCOPE_STUDY"
-"""Environment variable that tells the app which study to begin with."""
+STUDIES = "HEADSCOPE_STUDIES"
+"""Environment variable that tells the app which studies it was opened with, as in PATH; it begins
+with the first."""
 
 FACTORY = "HEADSCOPE_FACTORY"
 """Environment variable that tells the app which code it may run to make a study's checkpoint."""
@@ -29,18 +30,19 @@ _EVERYONE = ("0.0.0.0", "::", "")
 
 
 def serve(
-    *, study: Path | None, factory: str | None, host: str, port: int | None, browser: bool
+    *, studies: Sequence[Path], factory: str | None, host: str, port: int | None, browser: bool
 ) -> None:
     """Serve the app until Ctrl-C; the address is printed once the page can be opened.
 
     Raises:
         HeadscopeError: the study does not open, or the address cannot be used.
     """
-    if study is not None:
+    if studies:
         from ..analysis.study import open_study
 
-        open_study(study)
-        os.environ[STUDY] = str(study.resolve())
+        for study in studies:
+            open_study(study)
+        os.environ[STUDIES] = os.pathsep.join(str(study.resolve()) for study in studies)
     if factory is not None:
         from ..models.factory import absolute
 

@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from .figures import encode
 from .figures import maps as figure_maps
 from .jobs import Job, Jobs
-from .serve import FACTORY, STUDY
+from .serve import FACTORY
 from .shelf import Shelf
 
 if TYPE_CHECKING:  # both import torch; the page shows its frame first
@@ -330,12 +330,6 @@ def retry(job: Job[Any]) -> None:
     workshop = _workshop()
     for jobs in (workshop.checkpoints, workshop.looks, workshop.attention, workshop.studies):
         jobs.forget(job.key)
-
-
-def study_path() -> Path | None:
-    """The study that the page was opened with."""
-    given = os.environ.get(STUDY)
-    return Path(given) if given else None
 
 
 def opened_study(path: Path) -> "Study":

@@ -1,8 +1,8 @@
 """The client-side components: plain JavaScript, no build step.
 
 `LINKED` owns the linked plots and redraws them in the browser; `FEED` brings it the attention maps
-and pixels, apart, so that they cross the wire once for each image. Several scripts are joined into
-the one ES module that a component takes.
+and pixels, and `BRING` what each panel of the board draws, apart, so that they cross the wire once.
+Several scripts are joined into the one ES module that a component takes.
 """
 
 from functools import cache
@@ -32,6 +32,7 @@ def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
 
 
 FEED = _component("feed", "feed.js", "feed_entry.js")
+BRING = _component("bring", "parts.js", "parts_entry.js")
 GALLERY = _component(
     "gallery",
     "basics.js",
@@ -61,6 +62,9 @@ LINKED = _component(
     "overlay.js",
     "profile.js",
     "card.js",
+    "parts.js",
+    "board.js",
+    *(f"board/{path.name}" for path in sorted((_FOLDER / "board").glob("*.js"))),
     "linked_entry.js",
     html='<div class="hs-root"></div>',
 )

@@ -34,7 +34,7 @@ class Atlas {
     this.grid.addEventListener("keydown", (event) => this.key(event));
     this.grid.addEventListener("click", (event) => {
       const cell = event.target.closest("[data-head]");
-      if (cell) app.choose({ layer: Number(cell.dataset.layer), head: Number(cell.dataset.head) });
+      if (cell) app.pick({ layer: Number(cell.dataset.layer), head: Number(cell.dataset.head) }, event);
     });
     this.grid.addEventListener("pointerover", (event) => {
       const cell = event.target.closest("[data-head]");
@@ -125,8 +125,9 @@ class Atlas {
       cell.classList.toggle("hs-undefined", Boolean(metric) && value === null);
       setText(cell, this.columns > 8 || value === null ? "" : write(value));
       cell.classList.toggle("hs-marked", state.isMarked(l, h));
+      cell.classList.toggle("hs-off", state.isOff(l, h));
       cell.setAttribute("aria-selected", String(chosen));
-      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? missing(state, metric, l) : `${write(value)} ${times}${metric.unit}`}${state.isMarked(l, h) ? ", marked" : ""}`);
+      cell.setAttribute("aria-label", `layer ${l}, head ${h}: ${value === null ? missing(state, metric, l) : `${write(value)} ${times}${metric.unit}`}${state.isMarked(l, h) ? ", marked" : ""}${state.isOff(l, h) ? ", switched off" : ""}`);
       cell.tabIndex = chosen ? 0 : -1;
     }));
   }

@@ -54,10 +54,12 @@ class App {
     this.atlas = new Atlas(this);
     this.montage = new Montage(this);
     this.card = new Card(this);
+    this.board = new Board(this);
     this.root = parent.querySelector(".hs-root");
     this.root.replaceChildren(
       element("div", { class: "hs-left" }, this.atlas.node, this.montage.node),
       this.card.node,
+      this.board.node,
       this.tooltip.node,
     );
     this.onFeed = ({ detail }) => {
@@ -91,6 +93,24 @@ class App {
     this.draw();
     clearTimeout(this.pushing);
     this.pushing = setTimeout(() => this.setStateValue("selection", { ...this.state.chosen, told: this.state.told }), PUSH_AFTER);
+  }
+
+  /**
+   * A head was pointed at, anywhere: it is chosen; with Shift it joins or leaves the head set; with
+   * Alt, or where clicks switch off, it is switched off or on.
+   */
+  pick({ layer, head }, event = {}) {
+    const toggled = event.altKey ? "off" : event.shiftKey ? "marked" : { choose: null, mark: "marked", off: "off" }[this.state.looking.clicks];
+    if (!toggled) return this.choose({ layer, head });
+    const others = this.state.headsOf(toggled).filter(([l, h]) => l !== layer || h !== head);
+    const heads = this.state.has(toggled, layer, head) ? others : [...others, [layer, head]];
+    return this.choose({ [toggled]: this.state.headText(heads) });
+  }
+
+  /** Opens a part below the plots, or another image: `{part}` or `{image}`. */
+  open(what) {
+    this.setStateValue("open", { ...what, at: performance.now() });
+    if (what.part) document.querySelector(".st-key-depth")?.scrollIntoView({ behavior: "smooth" });
   }
 
   /** A change of how things are drawn; nobody else needs to know. */
@@ -127,6 +147,7 @@ class App {
     this.atlas.draw();
     this.montage.draw();
     this.card.draw();
+    this.board.draw();
     Object.assign(this.root.dataset, {
       layer: state.head.layer, head: state.head.head, state: state.feed && state.data.measured ? "complete" : "waiting",
       image: state.data.image ?? "", drawn: (performance.now() - started).toFixed(1),
@@ -137,6 +158,7 @@ class App {
     feedStore().events.removeEventListener("feed", this.onFeed);
     window.removeEventListener("popstate", this.onWent);
     this.resizing.disconnect();
+    this.board.close();
     clearTimeout(this.pushing);
     clearTimeout(this.wanting);
   }

@@ -14,7 +14,7 @@ class Montage {
     this.sprite = document.createElement("canvas");
     this.canvas.addEventListener("click", (event) => {
       const head = this.headAt(event);
-      if (head) app.choose(head);
+      if (head) app.pick(head, event);
     });
     this.canvas.addEventListener("pointermove", (event) => {
       const head = this.headAt(event);

@@ -1,10 +1,10 @@
 // What the parts look at together: the data, the selection, what the pointer is over.
 
 /** Keys that travel to Python and into the address. */
-const SELECTED = ["layer", "head", "token", "place", "metric", "scope"];
+const SELECTED = ["layer", "head", "token", "place", "metric", "scope", "marked", "off", "images"];
 
 /** Options of looking only; they stay in this browser. */
-const LOOKING = { opacity: 0.6, scale: "own", profile: "sum", colours: "linear" };
+const LOOKING = { opacity: 0.6, scale: "own", profile: "sum", colours: "linear", clicks: "choose" };
 
 class State {
   constructor() {
@@ -30,7 +30,6 @@ class State {
       this.hover = null;
     }
     this.data = data;
-    this.marked = new Set((data.marked ?? []).map(String));
     this.feed = feedStore().feeds.get(data.feed) ?? null;
     if (data.stamp !== this.stamp) {
       this.stamp = data.stamp;
@@ -57,9 +56,30 @@ class State {
     this.chosen.place = same ? null : placeText(kept);
   }
 
-  /** Whether a head is among those that are outlined everywhere. */
+  /** Heads of the head set, which are outlined everywhere (`marked`), or switched off (`off`). */
+  headsOf(key) {
+    return (this.chosen[key] ?? "").split(",").filter(Boolean).map((pair) => pair.split(".").map(Number));
+  }
+
   isMarked(layer, head) {
-    return this.marked.has(`${layer},${head}`);
+    return this.has("marked", layer, head);
+  }
+
+  isOff(layer, head) {
+    return this.has("off", layer, head);
+  }
+
+  has(key, layer, head) {
+    const text = this.chosen[key] ?? "";
+    const kept = (this.sets ??= {})[key];
+    const { of, heads } = kept?.of === text ? kept : (this.sets[key] = { of: text, heads: new Set(text.split(",")) });
+    return of !== "" && heads.has(`${layer}.${head}`);
+  }
+
+  /** A list of [layer, head] as `chosen` has it; null where there is none. */
+  headText(heads) {
+    const sorted = [...heads].sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((pair) => pair.join("."));
+    return [...new Set(sorted)].join(",") || null;
   }
 
   get nHeads() {

@@ -12,6 +12,9 @@ from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
 from .depth import panel
 
+TAKEN = ("layer", "head", "token", "place", "metric", "scope", "marked", "off", "images")
+"""What the linked plots choose."""
+
 Feed = Callable[[Any], bytes]
 """What the browser says that it wants, or None, to the bytes of the maps."""
 
@@ -57,11 +60,7 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         "plotly": plotly_address(),
         "stamp": stamp,
         "heard": st.session_state.get("heard"),
-        "selection": {
-            key: getattr(chosen, key)
-            for key in ("layer", "head", "token", "place", "metric", "scope")
-        },
-        "marked": [list(head) for head in chosen.marked_heads],
+        "selection": {key: getattr(chosen, key) for key in TAKEN},
     }
 
 
@@ -89,6 +88,7 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         on_selection_change=_take,
         on_wanted_change=lambda: None,
         on_went_change=_go,
+        on_open_change=_open,
     )
     if feed is not None and not scene.complete:
         with st.container(key="feeds"):
@@ -103,15 +103,7 @@ def _take() -> None:
         chosen, _ = Selection.from_query(
             {key: str(value) for key, value in told.items() if value is not None}
         )
-        selection.change(
-            by_plots=True,
-            layer=chosen.layer,
-            head=chosen.head,
-            token=chosen.token,
-            place=chosen.place,
-            metric=chosen.metric,
-            scope=chosen.scope,
-        )
+        selection.change(by_plots=True, **{key: getattr(chosen, key) for key in TAKEN})
         st.session_state["heard"] = told.get("told")
 
 
@@ -120,4 +112,13 @@ def _go() -> None:
     told = st.session_state["linked"].get("went")
     if isinstance(told, dict):
         selection.went_to(str(told.get("search", "")))
+        st.session_state["went"] = True
+
+
+def _open() -> None:
+    """A button of the linked plots that opens a part below, or shows another image."""
+    told = st.session_state["linked"].get("open")
+    if isinstance(told, dict):
+        changes: dict[str, Any] = {key: str(told[key]) for key in {"part", "image"} & set(told)}
+        selection.change(**changes)
         st.session_state["went"] = True

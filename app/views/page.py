@@ -9,7 +9,7 @@ import streamlit as st
 from .. import selection, services
 from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
-from . import heads, pictures, progress, source, target
+from . import board, heads, pictures, progress, source, target
 from .depth import panel
 from .depth.subject import Subject
 
@@ -33,6 +33,7 @@ def show() -> None:
     if sentences:
         st.warning("  \n".join(sentences))
     heads.show(scene, feed)
+    board.bring(sidebar.subject)
     panel.show(sidebar.subject)
 
 
@@ -177,7 +178,9 @@ class _Sidebar:
         """Drop what the selection has and the checkpoint has not."""
         fitted, notes = selection.current().fit(n_heads, n_tokens, name)
         if notes:
-            changes = {key: getattr(fitted, key) for key in ("layer", "head", "token", "marked")}
+            changes = {
+                key: getattr(fitted, key) for key in ("layer", "head", "token", "marked", "off")
+            }
             selection.correct(notes, **changes)
 
     def _result(self, job: "Job[Any] | None") -> Any:

@@ -4,20 +4,19 @@ import html
 import json
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from .. import selection, services
+from .. import selection, services, studies
 
 if TYPE_CHECKING:
     from ... import Checkpoint, Study
     from ...models.layers import Layer
     from ...models.report import Reading
 
-OPENED = "study"
-"""Stands for the opened study among the names of checkpoints."""
+OPENED = "study "
+"""Begins what stands for a study among the names of checkpoints."""
 
 
 FIRST = "demo/supervised"
@@ -36,18 +35,18 @@ class Choice:
 
 def choose() -> Choice:
     """The select box; what was typed is tried as a name."""
-    path, study = _opened()
+    name, study = _opened()
     known = services.known_checkpoints()
     chosen = selection.current().checkpoint
     if chosen is None:
-        chosen = OPENED if study is not None else FIRST if FIRST in known else None
-    names = [OPENED] * (study is not None) + list(known)
+        chosen = OPENED + name if name is not None else FIRST if FIRST in known else None
+    names = [*(OPENED + each for each in studies.known()), *known]
     st.session_state["checkpoint"] = chosen
     st.selectbox(
         "Checkpoint",
         names if chosen in (None, *names) else [*names, chosen],
         key="checkpoint",
-        format_func=lambda name: f"Study {path.name}" if name == OPENED and path else name,
+        format_func=lambda name: f"S{name[1:]}" if name.startswith(OPENED) else name,
         accept_new_options=True,
         placeholder="Choose, or type a name",
         on_change=_take,
@@ -56,43 +55,46 @@ def choose() -> Choice:
     )
     if chosen is None:
         return Choice(None)
-    if study is not None and chosen == OPENED:
+    if study is not None:
         return Choice(_source_of(study), study)
     now = selection.current()
     return Choice(services.Source(chosen, now.arch, now.weights != "random"))
 
 
-def _opened() -> "tuple[Path | None, Study | None]":
-    """The study that the page was opened with; a link to another one gets a sentence."""
+def _opened() -> "tuple[str | None, Study | None]":
+    """The chosen study, by name; None where it is a checkpoint, or a study that does not open."""
     from ... import HeadscopeError
 
-    path, study = services.study_path(), None
+    now = selection.current()
+    if now.checkpoint is not None:
+        return None, None
+    known, sentences = studies.known(), []
+    name = now.study if now.study is not None else studies.first()
+    if name is not None and name not in known:
+        sentences.append(
+            f"There is no study {name} here: open it with headscope app --study {name}."
+        )
+        name = studies.first()
+    study = None
     try:
-        study = None if path is None else services.opened_study(path)
+        study = None if name is None else services.opened_study(known[name])
     except HeadscopeError as error:
         st.error(str(error))
-    now = selection.current()
-    name = path.name if path is not None and study is not None else None
-    if now.checkpoint is None and now.study != name:
-        sentences = []
-        if now.study is not None:
-            there = f"shows {name}" if name else "shows no study"
-            sentences.append(
-                f"The link is about the study {now.study}, and this page {there}: open it with "
-                f"headscope app --study {now.study}."
-            )
+        name = None
+    if now.study != name:
         selection.correct(sentences, study=name)
-    return path, study
+    return name, study
 
 
 def _take() -> None:
     name = st.session_state["checkpoint"]
     name = name.strip() if isinstance(name, str) else None
-    nothing = dict.fromkeys(("study", "arch", "weights", "target"))
-    if name == OPENED:
-        selection.change(**nothing, checkpoint=None, image=None)
+    changes: dict[str, Any] = dict.fromkeys(("study", "arch", "weights", "target", "checkpoint"))
+    if name is not None and name.startswith(OPENED):
+        changes |= {"study": name.removeprefix(OPENED), "image": None, "images": None}
     else:
-        selection.change(**nothing, checkpoint=name or None)
+        changes["checkpoint"] = name or None
+    selection.change(**changes)
 
 
 def _source_of(study: "Study") -> services.Source:

@@ -142,7 +142,7 @@ def test_marked_heads_are_in_the_address_and_can_be_unmarked(
 ) -> None:
     page = open_page(study=study, marked="1.0,5.3,9.9")
     assert "lacks some of the heads" in words(page)
-    assert sent(page)["marked"] == [[1, 0], [5, 3]]
+    assert sent(page)["selection"]["marked"] == "1.0,5.3"
     page.button(key="unmark").click().run()
-    assert sent(page)["marked"] == []
+    assert sent(page)["selection"]["marked"] is None
     assert "marked" not in page.query_params

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import headscope as hs
 from headscope.app import services
-from headscope.app.serve import STUDY
+from headscope.app.serve import STUDIES
 
 MAIN = Path(services.__file__).with_name("main.py")
 PATIENCE = 60
@@ -23,9 +23,9 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
 
     def opened(*, study: Path | None = None, **query: str) -> AppTest:
         if study is None:
-            monkeypatch.delenv(STUDY, raising=False)
+            monkeypatch.delenv(STUDIES, raising=False)
         else:
-            monkeypatch.setenv(STUDY, str(study))
+            monkeypatch.setenv(STUDIES, str(study))
         page = AppTest.from_file(str(MAIN), default_timeout=PATIENCE)
         for key, value in query.items():
             page.query_params[key] = value

@@ -15,7 +15,7 @@ from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
 """Seconds between two looks at what runs: a chart is drawn again each time."""
-_OPEN, _WATCHING, _HEAD = "depth_part", "depth_watching", "depth_head"
+_OPEN, _WATCHING, _ABOUT = "depth_part", "depth_watching", "depth_about"
 
 
 Part = Callable[[Subject], "Job[Any] | None"]
@@ -38,29 +38,40 @@ PARTS: dict[str, tuple[Part, str]] = {
 
 def show(subject: Subject) -> None:
     """The panel; while something runs it looks again every now and then."""
-    watching = bool(st.session_state.get(_WATCHING)) and st.session_state.get(_OPEN) is not None
+    watching = bool(st.session_state.get(_WATCHING)) and selection.current().part in PARTS
     with st.container(key="depth"):
         st.fragment(_panel, run_every=EVERY if watching else None)(subject, watching)
 
 
 def follow() -> None:
-    """Called when the linked plots have told of a click: the panel is about that head, too."""
-    now = selection.current()
-    head = (now.layer, now.head)
-    if st.session_state.get(_OPEN) is not None and st.session_state.get(_HEAD) != head:
-        st.session_state[_HEAD] = head
+    """Called when the linked plots have told of a choice: the panel is about it, too."""
+    about = _about()
+    if selection.current().part in PARTS and st.session_state.get(_ABOUT) != about:
+        st.session_state[_ABOUT] = about
         st.rerun()
+
+
+def _about() -> tuple[Any, ...]:
+    """What a part may be about, of all that the linked plots choose."""
+    now = selection.current()
+    return now.layer, now.head, now.marked, now.off, now.images
 
 
 def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
     if st.session_state.pop(BEHIND, False):
         st.rerun()
     now = selection.current()
-    st.session_state[_HEAD] = (now.layer, now.head)
+    st.session_state[_ABOUT] = _about()
+    st.session_state[_OPEN] = now.part if now.part in PARTS else None
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html('<h2 class="hs-depth">In depth</h2>', width="content")
         part = st.segmented_control(
-            "Part", list(PARTS), key=_OPEN, label_visibility="collapsed", selection_mode="single"
+            "Part",
+            list(PARTS),
+            key=_OPEN,
+            label_visibility="collapsed",
+            selection_mode="single",
+            on_change=lambda: selection.change(part=st.session_state[_OPEN]),
         )
         _marked(now)
     if part is None:
