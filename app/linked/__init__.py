@@ -20,12 +20,17 @@ def _text(*names: str) -> str:
     return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
+def _board(suffix: str) -> list[str]:
+    """Files of the board's panels; their names are the order on the page."""
+    return [f"board/{path.name}" for path in sorted((_FOLDER / "board").glob(f"*.{suffix}"))]
+
+
 def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
     # isolate_styles=False: plotly's own style sheet does not reach into a shadow root.
     return components_v2.component(
         f"headscope_{name}",
         html=html,
-        css=_text("linked.css"),
+        css=_text("linked.css", *_board("css")),
         js=_text(*scripts),
         isolate_styles=False,
     )
@@ -64,7 +69,7 @@ LINKED = _component(
     "card.js",
     "parts.js",
     "board.js",
-    *(f"board/{path.name}" for path in sorted((_FOLDER / "board").glob("*.js"))),
+    *_board("js"),
     "linked_entry.js",
     html='<div class="hs-root"></div>',
 )
