@@ -89,3 +89,34 @@ def luminance(page: Page, selector: str, name: str) -> float:
     share = np.array(channels[:3]) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def open_part(page: Page, name: str) -> Locator:
+    """Opens a part of "In depth", if it is not open; gives the panel."""
+    panel = page.locator(".st-key-depth")
+    choice = panel.locator(".st-key-depth_part").get_by_text(name, exact=True)
+    choice.click()
+    expect(page).to_have_url(address_has(part=name.replace(" ", "+")))
+    return panel
+
+
+def keyed(page: Page, key: str) -> Locator:
+    """The widget of that key."""
+    return page.locator(f".st-key-{re.sub(r'[^a-zA-Z0-9_-]', '-', key)}")
+
+
+def press(page: Page, key: str) -> None:
+    """Click the button of that key."""
+    keyed(page, key).get_by_role("button").first.click()
+
+
+def segment(page: Page, key: str, option: str) -> None:
+    """Choose in a segmented control."""
+    chosen = keyed(page, key).get_by_role("radio", name=option, exact=True)
+    chosen.or_(keyed(page, key).get_by_role("button", name=option, exact=True)).first.click()
+
+
+def pick(page: Page, key: str, option: str | re.Pattern[str]) -> None:
+    """Choose in a select box, or one more in a multiselect."""
+    keyed(page, key).locator("input").click()
+    page.get_by_role("option", name=option).first.click()
