@@ -19,7 +19,7 @@
 // `equal: true`: both axes to one scale. `keep`: while it is the same, a zoom stays when another spec comes.
 // Dots: {x, y, colour ("#rrggbb" or red green blue of each), size (radius in px), shape, hollow, low, high}; size,
 // shape (index into SHAPES), hollow may be arrays; low and high draw intervals of y; NaN is left out.
-// `pictures: {sprite, size, columns, width}` draws cell i of a sprite instead of dot i, its colour as a frame.
+// `pictures: {sprite, size, columns}` draws cell i of a sprite for dot i, with its colour as a frame and its dot in the corner.
 // Lines: {x, y, colour, width, dash, opacity, low, high (a band), guide: true (nobody points at it)}.
 
 const NEAR = 14; // px from the pointer to a mark
@@ -218,8 +218,10 @@ class Plot {
       this.py[i] = y.at(dots.y[i]);
       this.nDrawn += 1;
     }
-    this.reach = spec.pictures ? Math.max(NEAR, (spec.pictures.width * Math.SQRT2) / 2) : NEAR;
-    this.index = new PlotIndex(this.px, this.py, this.area, this.reach);
+    // A picture's side: all pictures together take about a third of the area.
+    const side = Math.sqrt((this.area[2] * this.area[3]) / (3 * Math.max(1, this.nDrawn)));
+    this.side = spec.pictures ? Math.round(Math.max(14, Math.min(44, side))) : 0;
+    this.index = new PlotIndex(this.px, this.py, this.area, Math.max(NEAR, this.side * Math.SQRT1_2));
   }
 
   drawLine(context, { colour, width = 1.5, dash = [], opacity = 1, low, high, x, guide }, points) {
@@ -243,7 +245,9 @@ class Plot {
     const [left, top, wide, high] = this.area;
     const { low, high: upper } = dots;
     if (low && upper) this.drawIntervals(context, dots);
-    if (pictures) return this.drawPictures(context, dots, pictures);
+    if (pictures) this.drawPictures(context, dots, pictures);
+    if (pictures && !dots.shape) return undefined;
+    const corner = this.side / 2;
     const n = px.length;
     const [width, height] = [Math.round(wide * ratio), Math.round(high * ratio)];
     if (!n || width < 1 || height < 1) return undefined;
@@ -267,7 +271,7 @@ class Plot {
       }
       const at = 3 * i;
       stampOn(
-        image, last.stamp, Math.round((px[i] - left) * ratio), Math.round((py[i] - top) * ratio),
+        image, last.stamp, Math.round((px[i] - left - corner) * ratio), Math.round((py[i] - top - corner) * ratio),
         colour[at], colour[at + 1], colour[at + 2], hollow ? colour.subarray(at, at + 3) : edge, many ? 0.75 : 0.92, hollow,
       );
     }
@@ -286,15 +290,15 @@ class Plot {
     context.stroke();
   }
 
-  drawPictures(context, { colour }, { sprite, size, columns, width }) {
-    context.imageSmoothingEnabled = true;
-    const order = Array.from(this.px.keys()).filter((i) => !Number.isNaN(this.px[i]));
-    for (const i of order) {
-      const [x, y] = [this.px[i] - width / 2, this.py[i] - width / 2];
+  drawPictures(context, { colour }, pictures) {
+    const { side } = this;
+    this.px.forEach((at, i) => {
+      if (Number.isNaN(at)) return;
+      const [x, y] = [at - side / 2, this.py[i] - side / 2];
       context.fillStyle = typeof colour === "string" ? colour : `rgb(${colour.slice(3 * i, 3 * i + 3).join()})`;
-      context.fillRect(x - 2.5, y - 2.5, width + 5, width + 5);
-      context.drawImage(sprite, (i % columns) * size, Math.floor(i / columns) * size, size, size, x, y, width, width);
-    }
+      context.fillRect(x - 2.5, y - 2.5, side + 5, side + 5);
+      drawCell(context, pictures, i, x, y, side);
+    });
   }
 
   // -- what is chosen -----------------------------------------------------------------------------
@@ -330,8 +334,9 @@ class Plot {
     const { pictures, dots } = this.spec;
     context.beginPath();
     if (pictures) {
-      const half = pictures.width / 2 + 3;
-      context.rect(this.px[dot] - half, this.py[dot] - half, 2 * half, 2 * half);
+      const [half, x, y] = [this.side / 2 + 3, this.px[dot], this.py[dot]];
+      drawCell(context, pictures, dot, x - this.side / 2, y - this.side / 2, this.side);
+      context.rect(x - half, y - half, 2 * half, 2 * half);
     } else {
       const radius = typeof dots.size === "object" ? dots.size[dot] : dots.size ?? (this.px.length > 4000 ? 2 : 4.5);
       context.arc(this.px[dot], this.py[dot], radius + 2.5, 0, 2 * Math.PI);

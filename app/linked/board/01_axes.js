@@ -256,3 +256,9 @@ function toOneScale(xs, ys, aspect) {
   const wider = ([low, high_], by) => [low - by / 2, high_ + by / 2];
   return wide < high * aspect ? [wider(xs, high * aspect - wide), ys] : [xs, wider(ys, wide / aspect - high)];
 }
+
+/** Draws one cell of a sprite `{sprite, size, columns}`, smoothed where it gets smaller. */
+function drawCell(context, { sprite, size, columns }, index, x, y, side) {
+  context.imageSmoothingEnabled = true;
+  context.drawImage(sprite, (index % columns) * size, Math.floor(index / columns) * size, size, size, x, y, side, side);
+}
