@@ -189,14 +189,14 @@ class Plot {
     Object.assign(context, { textAlign: "center", font: `12px ${this.font}` });
     if (!spec.x.bare) {
       context.textBaseline = "bottom";
-      context.fillText(axisText(spec.x, ticks.x.power), left + wide / 2, this.size[1] - 1, wide);
+      context.fillText(axisText(context, spec.x, ticks.x.power, wide), left + wide / 2, this.size[1] - 1);
     }
     if (!spec.y.bare) {
       context.save();
       context.translate(1, top + high / 2);
       context.rotate(-Math.PI / 2);
       context.textBaseline = "top";
-      context.fillText(axisText(spec.y, ticks.y.power), 0, 0, high);
+      context.fillText(axisText(context, spec.y, ticks.y.power, high), 0, 0);
       context.restore();
     }
   }

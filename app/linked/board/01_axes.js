@@ -76,10 +76,13 @@ function raised(power) {
   return (power < 0 ? "⁻" : "") + String(Math.abs(power)).replace(/\d/g, (digit) => SUPERSCRIPT[digit]);
 }
 
-/** What stands beside an axis: label, power of ten, unit. */
-function axisText({ label = "", unit = "" }, power) {
+/** What stands beside an axis: label, power of ten, unit; a label that is too long is shortened. */
+function axisText(context, { label = "", unit = "" }, power, room) {
   const scale = [power ? `10${raised(power)}` : "", unit].filter(Boolean).join(" ");
-  return scale ? `${label} (${scale})` : label;
+  const whole = (text) => (scale ? `${text} (${scale})` : text);
+  let kept = label;
+  while (kept.length > 1 && context.measureText(whole(kept)).width > room) kept = `${kept.replace(/…$/, "").slice(0, -1).trimEnd()}…`;
+  return whole(kept);
 }
 
 /** [red, green, blue] of "#rrggbb" or "rgb(…)". */
@@ -186,6 +189,8 @@ function stampOn({ data, width, height }, stamp, x, y, red, green, blue, edge, o
   }
 }
 
+const NAMED = 6; // categories whose names have room in a legend; of more they appear on hover
+
 /**
  * A legend: `show({kinds: [{label, colour, shape}], title})` for categories, or `show({bar: {low,
  * high, anchors, label, unit, log}})` for numbers (anchors as in `data.palette`); `show(null)`: none.
@@ -200,6 +205,7 @@ class PlotLegend {
     if (this.shown === wanted) return;
     this.shown = wanted;
     this.node.hidden = !legend;
+    this.node.classList.toggle("hs-plot-many", legend?.kinds?.length > NAMED);
     if (legend?.bar) this.node.replaceChildren(...this.bar(legend.bar));
     else this.node.replaceChildren(...(legend ? this.kinds(legend) : []));
   }

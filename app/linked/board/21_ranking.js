@@ -69,7 +69,16 @@ class HeadRanking {
       row.node.tabIndex = chosen || (!own && row === this.rows[0]) ? 0 : -1;
       row.node.classList.toggle("hs-importance-marked", state.isMarked(row.layer, row.head));
       row.node.classList.toggle("hs-importance-off", state.isOff(row.layer, row.head));
+      if (chosen && this.shownHead !== row) this.reveal(row.node);
+      if (chosen) this.shownHead = row;
     }
+  }
+
+  /** Scrolls the list alone, not the page, until a row is seen. */
+  reveal({ offsetTop, offsetHeight }) {
+    const { list } = this;
+    const top = offsetTop - list.offsetTop;
+    list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + offsetHeight - list.clientHeight));
   }
 
   build(shown, listed, metric) {
