@@ -59,7 +59,7 @@ def project_pca(latents: Float[np.ndarray, "map latent"]) -> Projection:
     return Projection(
         method="pca",
         points=placed,
-        trustworthiness=_trustworthiness(points, placed),
+        trustworthiness=trustworthiness_of(points, placed),
         explained=float(values[-2:].sum() / max(values.sum(), 1e-12)),
         centre=centre,
         axes=axes,
@@ -95,7 +95,7 @@ def project_umap(latents: Float[np.ndarray, "map latent"], *, seed: int = 0) -> 
     return Projection(
         method="umap",
         points=placed,
-        trustworthiness=_trustworthiness(points, placed),
+        trustworthiness=trustworthiness_of(points, placed),
         explained=float("nan"),
         centre=np.zeros(points.shape[1]),
         axes=np.zeros((2, points.shape[1])),
@@ -114,7 +114,8 @@ def _among(
     return (points[index] * weight[..., None]).sum(1)
 
 
-def _trustworthiness(latents: np.ndarray, points: np.ndarray) -> float:
+def trustworthiness_of(latents: np.ndarray, points: np.ndarray) -> float:
+    """How many neighbours in the plane are neighbours before, too: 0.5 by chance, 1 all."""
     from sklearn.manifold import trustworthiness
 
     rows = np.arange(len(latents))

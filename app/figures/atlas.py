@@ -1,6 +1,6 @@
 """The head atlas: every number that a study has for each head."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +114,22 @@ def _patch_mass(share: xr.DataArray) -> Float[np.ndarray, "image layer head"]:
     return _values(share.sel(query_kind=PATCH, key_kind=PATCH))
 
 
-def payload(metrics: tuple[HeadMetric, ...], image: int, n_heads: tuple[int, ...]) -> list[Any]:
-    """The metrics of one image and their mean over images, as `[layer][head]`."""
+def payload(
+    metrics: tuple[HeadMetric, ...],
+    image: int,
+    n_heads: tuple[int, ...],
+    among: Sequence[int] = (),
+) -> list[Any]:
+    """The metrics of one image and their mean over images, as `[layer][head]`.
+
+    The mean is over the images `among`, all where there is none; a number of all images together
+    stays as it is.
+    """
+
+    def mean(values: Float[np.ndarray, "image layer head"]) -> list[Any]:
+        some = values[list(among)] if len(among) and len(values) > 1 else values
+        return plain(mean_over_images(some), n_heads)
+
     ordered = sorted(metrics, key=lambda metric: GROUPS.index(metric.group))
     return [
         {
@@ -126,12 +140,12 @@ def payload(metrics: tuple[HeadMetric, ...], image: int, n_heads: tuple[int, ...
             "group": metric.group,
             "signed": metric.signed,
             "image": plain(_of_image(metric.values, image), n_heads),
-            "mean": plain(metric.mean, n_heads),
+            "mean": mean(metric.values),
             "mass": None
             if metric.mass is None
             else {
                 "image": plain(_of_image(metric.mass, image), n_heads),
-                "mean": plain(mean_over_images(metric.mass), n_heads),
+                "mean": mean(metric.mass),
             },
         }
         for metric in ordered

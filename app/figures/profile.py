@@ -12,12 +12,17 @@ from .layers import LayerSides
 
 
 def payload(
-    data: xr.Dataset, image: int, n_heads: tuple[int, ...], layers: Sequence[LayerSides]
+    data: xr.Dataset,
+    image: int,
+    n_heads: tuple[int, ...],
+    layers: Sequence[LayerSides],
+    among: Sequence[int] = (),
 ) -> dict[str, Any] | None:
     """Attention of patch queries by hop, and on each kind of key that is no patch.
 
     The sums over hops and over other kinds of key together are 1. Each layer has its own hops and
-    kinds of key; layers in which no patch attends have none. None for a study without the numbers.
+    kinds of key; layers in which no patch attends have none. The mean is over the images `among`,
+    all where there is none. None for a study without the numbers.
     """
     names = ("share", "hop_share", "hop_mean")
     if any(name not in data for name in names) or PATCH not in data["query_kind"].values:
@@ -48,7 +53,7 @@ def payload(
             _n_hops(layer, arrays["hop_mean"][:, index]) for index, layer in enumerate(layers)
         ],
         "image": numbers(lambda values: values[image]),
-        "mean": numbers(mean_over_images),
+        "mean": numbers(lambda v: mean_over_images(v[list(among)] if len(among) else v)),
     }
 
 

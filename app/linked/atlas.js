@@ -83,12 +83,13 @@ class Atlas {
 
   draw() {
     const { state, tables } = this.app;
-    const { metrics, n_images: nImages } = state.data;
+    const { metrics, n_images: nImages, n_chosen: nChosen } = state.data;
     this.build(state.nHeads);
     const metric = state.metric;
     this.scope.node.hidden = !(nImages > 1);
     this.scope.set(state.scope);
-    setText(this.scope.node.lastChild, `Mean of ${nImages}`);
+    setText(this.scope.node.lastChild, `Mean of ${nChosen || nImages}`);
+    this.scope.node.lastChild.title = nChosen ? `The mean over the ${nChosen} images that are chosen below` : "The mean over all images of the study";
     this.metric.disabled = !metric;
     fillSelect(this.metric, metric ? metrics.map(({ key, label, group }) => [key, label, group]) : [["", state.data.waiting]], metric?.key ?? "");
     this.metric.title = metric?.label ?? "";

@@ -33,6 +33,18 @@ class Tooltip {
     }
     const attention = state.layers[layer]?.attention;
     if (attention) this.text.append(element("span", { class: "hs-muted" }, attention));
+    this.place(node, pointer);
+  }
+
+  /** Anything else beside the pointer: lines of text, and a picture that `paint` draws, if given. */
+  over(node, lines, pointer, paint = null) {
+    this.text.replaceChildren(...lines);
+    this.canvas.hidden = !paint;
+    paint?.(this.canvas);
+    this.place(node, pointer);
+  }
+
+  place(node, pointer) {
     this.node.hidden = false;
     const around = node.getBoundingClientRect();
     const x = pointer ? pointer.clientX + 14 : around.right + 8;
@@ -111,6 +123,11 @@ class App {
   open(what) {
     this.setStateValue("open", { ...what, at: performance.now() });
     if (what.part) document.querySelector(".st-key-depth")?.scrollIntoView({ behavior: "smooth" });
+  }
+
+  /** Asks Python for something else to draw in a panel of the board: `board.asked(panel)` there. */
+  ask(panel, wants) {
+    this.setStateValue("asked", { panel, wants, at: performance.now() });
   }
 
   /** A change of how things are drawn; nobody else needs to know. */

@@ -30,6 +30,8 @@ class Scene:
     """Height and width of what the model sees, in pixels."""
     image: str = ""
     n_images: int = 1
+    n_chosen: int = 0
+    """Images that are chosen together, which means are over; 0: all."""
     metrics: list[Any] = field(default_factory=list)
     profile: dict[str, Any] | None = None
     measured: bool = False
@@ -50,6 +52,7 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         "size": list(scene.size),
         "image": scene.image,
         "n_images": scene.n_images,
+        "n_chosen": scene.n_chosen,
         "metrics": scene.metrics,
         "profile": scene.profile,
         "measured": scene.measured,
@@ -89,6 +92,7 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         on_wanted_change=lambda: None,
         on_went_change=_go,
         on_open_change=_open,
+        on_asked_change=_ask,
     )
     if feed is not None and not scene.complete:
         with st.container(key="feeds"):
@@ -103,7 +107,10 @@ def _take() -> None:
         chosen, _ = Selection.from_query(
             {key: str(value) for key, value in told.items() if value is not None}
         )
+        before = selection.current()
         selection.change(by_plots=True, **{key: getattr(chosen, key) for key in TAKEN})
+        if chosen.images != before.images:  # all numbers are about other images
+            st.session_state["went"] = True
         st.session_state["heard"] = told.get("told")
 
 
@@ -121,4 +128,12 @@ def _open() -> None:
     if isinstance(told, dict):
         changes: dict[str, Any] = {key: str(told[key]) for key in {"part", "image"} & set(told)}
         selection.change(**changes)
+        st.session_state["went"] = True
+
+
+def _ask() -> None:
+    """A panel of the board wants something else to draw."""
+    told = st.session_state["linked"].get("asked")
+    if isinstance(told, dict) and isinstance(told.get("panel"), str):
+        st.session_state.setdefault("asked", {})[told["panel"]] = told.get("wants")
         st.session_state["went"] = True

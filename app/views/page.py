@@ -1,5 +1,6 @@
 """The page: its parts in order, and what each of them waits for."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,14 +92,16 @@ class _Sidebar:
             for layer in study.layer_layouts
         ]
         self._fit(n_heads, layers.n_queries(sides), study.model)
+        among = _chosen_images(study)
         scene = heads.Scene(
             n_heads=n_heads,
             layers=layers.payload(sides),
             size=(data.sizes["row"], data.sizes["column"]),
             image=str(data["image"].values[image]),
             n_images=data.sizes["image"],
-            metrics=_metrics(study, image, n_heads),
-            profile=profile.payload(data, image, n_heads, sides),
+            n_chosen=len(among),
+            metrics=_metrics(study, image, n_heads, among),
+            profile=profile.payload(data, image, n_heads, sides, among),
             measured=True,
             waiting="" if look else waiting,
             feed=look.digest if look else None,
@@ -202,9 +205,21 @@ class _Sidebar:
             return None
 
 
-def _metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
+def _metrics(
+    study: "Study", image: int, n_heads: tuple[int, ...], among: Sequence[int] = ()
+) -> list[Any]:
     metrics = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
-    return atlas.payload(metrics, image, n_heads)
+    return atlas.payload(metrics, image, n_heads, among)
+
+
+def _chosen_images(study: "Study") -> tuple[int, ...]:
+    """The images that are chosen together, of those that the study has."""
+    chosen = selection.current().chosen_images
+    there = tuple(index for index in chosen if index < study.n_images)
+    if len(there) < len(chosen):
+        sentence = f"The study has {study.n_images} images, not all of those that the link chooses."
+        selection.correct([sentence], images=selection.spanning(there))
+    return there
 
 
 def _study_target(data: Any, image: int) -> int | None:
