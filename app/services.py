@@ -18,6 +18,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from .figures import encode
 from .figures import maps as figure_maps
+from .figures.packing import n_bytes
 from .jobs import Job, Jobs
 from .serve import FACTORY
 from .shelf import Shelf
@@ -36,6 +37,8 @@ LARGEST_MAPS = 200_000_000
 """Above, an image's maps are not kept: a head's are computed when they are looked at."""
 IN_DEPTH = 50
 """Results of what is measured in depth: races, removal curves, …"""
+BOARD_BYTES = 200_000_000
+"""What panels of the board draw, where making it takes long."""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
 
@@ -114,6 +117,7 @@ class _Workshop:
     attention: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     in_depth: Jobs = field(default_factory=lambda: Jobs(workers=1, most=IN_DEPTH))
+    board: Jobs = field(default_factory=lambda: Jobs(workers=2, most=BOARD_BYTES, size=n_bytes))
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
@@ -128,6 +132,18 @@ def _workshop() -> _Workshop:
 def jobs_in_depth() -> Jobs:
     """What is measured in depth, one after the other."""
     return _workshop().in_depth
+
+
+def for_board(panel: str, key: Any, title: str, work: Callable[[Job[Any]], Any]) -> Job[Any]:
+    """What a panel of the board draws, made in the background; `key` names all that it rests on.
+
+    What went wrong is done again at the next run.
+    """
+    jobs = _workshop().board
+    job = claimed(jobs, f"board {panel}", (panel, key), title, work)
+    if job.wait(0) and (job.stopped or job.future.exception() is not None):
+        jobs.forget(job.key)
+    return job
 
 
 def session() -> str:

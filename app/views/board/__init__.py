@@ -7,12 +7,17 @@ is `{"waiting": sentence}`, with `"action": {"label": …, "part": …}` where s
 
 import importlib
 import pkgutil
+from typing import Any
 
 import streamlit as st
 
 from ...figures.packing import pack
+from ...jobs import Job
 from ...linked import BRING
 from ..depth.subject import Subject
+
+EVERY = 0.5
+"""Seconds between two looks at what a panel waits for."""
 
 
 def bring(subject: Subject) -> None:
@@ -22,3 +27,13 @@ def bring(subject: Subject) -> None:
             panel = importlib.import_module(f"{__name__}.{module.name}")
             content = {"panel": module.name, **panel.part(subject)}
             BRING(key=f"board {module.name}", data=pack(content))
+
+
+def later(job: Job[Any]) -> None:
+    """Run the page again as soon as the job that a panel waits for has ended."""
+    st.fragment(_watch, run_every=EVERY)(job)
+
+
+def _watch(job: Job[Any]) -> None:
+    if not job.running:
+        st.rerun()
