@@ -17,7 +17,8 @@ MOST_DOTS = 2500
 """Drawn at most: a box around more takes the browser seconds to tell."""
 NONE_NAME = "no pattern"
 _QUANTILE = 0.99
-_GREY: dict[str, Any] = {"color": "#8a949e", "symbol": "circle", "opacity": 0.5}
+GREY = "#8a949e"
+_GREY: dict[str, Any] = {"color": GREY, "symbol": "circle", "opacity": 0.5}
 
 
 def colour_of(kind: int) -> str:

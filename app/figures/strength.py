@@ -126,6 +126,38 @@ def _lines(
     return x, y, custom, text
 
 
+@dataclass(frozen=True, eq=False)
+class Offsets:
+    """Where heads of a layer look from any patch."""
+
+    shares: Float[np.ndarray, "head row column"]
+    """NaN where no two patches are so far apart, or the head has no such map."""
+    rows: list[int]
+    """Rows from the query down to the key, in patches of the coarser grid."""
+    columns: list[int]
+
+
+def offsets_of(
+    variable: xr.DataArray, layer: int, heads: Sequence[int], *, image: int | None = None
+) -> Offsets | None:
+    """The maps of offsets of one image, or their mean over images, as far as any pair of patches
+    lies apart; None where patches attend to none.
+    """
+    order = ("image", "layer", "head", "row_offset", "column_offset")
+    part = variable.transpose(*order).isel(layer=layer, head=list(heads))
+    part = part if image is None else part.isel(image=[image])
+    mean = mean_over_images(part.values.astype(float))
+    kept = np.isfinite(mean).any(0)
+    if not kept.any():
+        return None
+    rows, columns = kept.any(-1), kept.any(0)
+    return Offsets(
+        mean[:, rows][:, :, columns],
+        variable["row_offset"].values[rows].tolist(),
+        variable["column_offset"].values[columns].tolist(),
+    )
+
+
 def offset_chart(
     offsets: xr.DataArray, head: Head, patch_px: tuple[float, float], *, dark: bool = False
 ) -> go.Figure | None:
@@ -133,20 +165,15 @@ def offset_chart(
 
     Coloured by the square root of the share: hop 0 would leave all else black.
     """
-    order = ("image", "layer", "head", "row_offset", "column_offset")
-    values = offsets.transpose(*order).isel(layer=head[0], head=head[1]).values.astype(float)
-    mean = mean_over_images(values)
-    rows, columns = (offsets[dim].values for dim in order[-2:])
-    kept = np.isfinite(mean)
-    if not kept.any():
+    found = offsets_of(offsets, head[0], [head[1]])
+    if found is None:
         return None
-    inside = np.ix_(kept.any(1), kept.any(0))
-    mean, rows, columns = mean[inside], rows[kept.any(1)], columns[kept.any(0)]
+    mean, rows, columns = found.shares[0], found.rows, found.columns
     end = float(np.nanmax(mean)) or 1.0
     paint = colours(dark=dark)
     text = [
         [
-            f"{_way(int(row), 'down', 'up')}, {_way(int(column), 'right', 'left')}<br>"
+            f"{_way(row, 'down', 'up')}, {_way(column, 'right', 'left')}<br>"
             f"{number(100 * float(value))} % of the attention"
             if np.isfinite(value)
             else ""
@@ -155,8 +182,8 @@ def offset_chart(
         for row, line in zip(rows, mean, strict=True)
     ]
     cells = go.Heatmap(
-        x=columns.tolist(),
-        y=rows.tolist(),
+        x=columns,
+        y=rows,
         z=[[float(v) ** 0.5 if np.isfinite(v) else None for v in line] for line in mean],
         zmin=0,
         zmax=end**0.5,

@@ -8,11 +8,12 @@ import streamlit as st
 from ...figures import why as figures
 from ...jobs import Job
 from ...measuring import patterns as work
-from .pattern_scene import Scene, digest_of, study_places
+from .pattern_scene import Scene, digest_of, image_of, study_places
 from .pattern_source import opening
 from .subject import Subject
 
 _SHOWN = "patterns_shown"
+_SCENE = "patterns_scene"
 
 
 def _token(subject: Subject) -> tuple[Any, ...]:
@@ -27,6 +28,46 @@ def remember(scene: Scene) -> None:
     if of_head is not None:
         names = scene.found.patterns.names
         st.session_state[_SHOWN] = (_token(scene.subject), names, of_head)
+
+
+def show_everywhere(scene: Scene) -> None:
+    """Let the rest of the page draw these patterns, in the groups that were chosen here.
+
+    Runs the page again where it draws others.
+    """
+    learned, found = scene.learned, scene.found
+    as_saved = learned.saved and found.patterns is learned.patterns and scene.own is None
+    before = st.session_state.get(_SCENE)
+    if as_saved:
+        st.session_state.pop(_SCENE, None)
+        same = before is None or not _is_of(before, scene.subject)
+    else:
+        st.session_state[_SCENE] = scene
+        same = before is not None and (
+            before.found,
+            image_of(before.subject),
+            before.own is None,
+        ) == (
+            found,
+            image_of(scene.subject),
+            scene.own is None,
+        )
+    if not same:
+        st.rerun()
+
+
+def shown(subject: Subject) -> Scene | None:
+    """What was last shown of the same checkpoint and study that the study does not have itself."""
+    scene = st.session_state.get(_SCENE)
+    return scene if scene is not None and _is_of(scene, subject) else None
+
+
+def _is_of(scene: Scene, subject: Subject) -> bool:
+    def on(which: Subject) -> tuple[Any, ...]:
+        of_study = which.study is not None and which.photograph is None
+        return digest_of(which), str(which.study.path) if of_study and which.study else None
+
+    return on(scene.subject) == on(subject)
 
 
 def are_there(subject: Subject) -> bool:

@@ -76,6 +76,7 @@ def _view(subject: Subject, learned: work.Learned) -> "Job[Any] | None":
         layout, plane = dots.plane(learned)
     scene = Scene(subject, learned, found, study_places(subject, found), own, own_words)
     pattern_kinds.remember(scene)
+    pattern_kinds.show_everywhere(scene)
     st.caption(_sentence(scene))
     left, right = st.columns([3, 2], gap="medium")
     with third:
