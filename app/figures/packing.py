@@ -42,3 +42,12 @@ def _bytes_of(values: np.ndarray) -> tuple[str, bytes]:
     else:
         kind = "float32" if np.issubdtype(values.dtype, np.floating) else "int32"
     return kind, np.ascontiguousarray(values, KINDS[kind]).tobytes()
+
+
+def n_bytes(content: Any) -> int:
+    """Of the arrays in nested values."""
+    if isinstance(content, np.ndarray):
+        return content.nbytes
+    if isinstance(content, Mapping):
+        return sum(map(n_bytes, content.values()))
+    return sum(map(n_bytes, content)) if isinstance(content, (list, tuple)) else 0

@@ -1,0 +1,1 @@
+"""What the panels of the board draw: plain values and arrays, no figure."""
