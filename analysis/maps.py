@@ -1,6 +1,7 @@
 """Attention maps small enough to be looked at: all heads of one image, in bytes."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,6 +119,39 @@ def attention_maps(
 
     watch(checkpoint, checkpoint.prepare(crop[None]), keep)
     return AttentionMaps(tuple(found[layer] for layer in range(checkpoint.n_layers)))
+
+
+class _Seen(Exception):  # noqa: N818 (the layer that was wanted has passed)
+    pass
+
+
+def head_maps(
+    checkpoint: Checkpoint,
+    crops: UInt8[np.ndarray, "image row column 3"],
+    layer: int,
+    head: int,
+) -> tuple[LayerMaps, ...]:
+    """The maps of one head for several images, in one pass that ends at its layer.
+
+    Raises:
+        HeadscopeError: the checkpoint does not have the head.
+    """
+    checkpoint.check_head(layer, head)
+    found: list[LayerMaps] = []
+
+    def keep(seen: LayerAttention) -> None:
+        if seen.layer != layer:
+            return
+        for alike in seen.images:
+            for weights in alike.window_weights:
+                of_head = weights[:, head][None]
+                in_bytes, mean = _in_bytes(of_head), _mean(of_head, alike.layout)
+                found.append(LayerMaps(alike.layout, (head,), *in_bytes, mean))
+        raise _Seen
+
+    with suppress(_Seen):
+        watch(checkpoint, checkpoint.prepare(crops), keep)
+    return tuple(found)
 
 
 def map_bytes(checkpoint: Checkpoint) -> int:

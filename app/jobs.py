@@ -103,6 +103,11 @@ class Jobs:
     def _size_of(self, job: Job[Any]) -> int:
         return 0 if job.stopped or job.future.exception() else self._size(job.future.result())
 
+    def found(self, key: Hashable) -> Job[Any] | None:
+        """The job of that key, if it ran or runs; nothing is started, and nobody waits for it."""
+        with self._lock:
+            return self._jobs.get(key)
+
     def forget(self, key: Hashable) -> None:
         """Drop a job, so that the next `start` does the work again."""
         with self._lock:

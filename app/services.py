@@ -6,7 +6,7 @@ result. This is the one module with an `st.cache_*`.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from .shelf import Shelf
 
 if TYPE_CHECKING:  # both import torch; the page shows its frame first
     from .. import AttentionMaps, Checkpoint, Photograph, Study
+    from ..analysis.maps import LayerMaps
     from ..models.samples import Sample
 
 UPLOAD_BYTES = 400_000_000
@@ -39,6 +40,8 @@ IN_DEPTH = 50
 """Results of what is measured in depth: races, removal curves, …"""
 BOARD_BYTES = 200_000_000
 """What panels of the board draw, where making it takes long."""
+MULTIPLES_BYTES = 100_000_000
+"""Maps of one head over images; those of ten images have 0.2 MB (demo) to 3.3 MB (577 tokens)."""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
 
@@ -108,6 +111,10 @@ def _look_bytes(look: Look) -> int:
     return look.maps.n_bytes
 
 
+def _maps_bytes(maps: "Sequence[LayerMaps]") -> int:
+    return sum(each.n_bytes for each in maps)
+
+
 @dataclass(frozen=True)
 class _Workshop:
     """The server's own memory: one for all sessions."""
@@ -118,6 +125,9 @@ class _Workshop:
     studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     in_depth: Jobs = field(default_factory=lambda: Jobs(workers=1, most=IN_DEPTH))
     board: Jobs = field(default_factory=lambda: Jobs(workers=2, most=BOARD_BYTES, size=n_bytes))
+    multiples: Jobs = field(
+        default_factory=lambda: Jobs(workers=2, most=MULTIPLES_BYTES, size=_maps_bytes)
+    )
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
@@ -144,6 +154,11 @@ def for_board(panel: str, key: Any, title: str, work: Callable[[Job[Any]], Any])
     if job.wait(0) and (job.stopped or job.future.exception() is not None):
         jobs.forget(job.key)
     return job
+
+
+def jobs_of_multiples() -> Jobs:
+    """The maps of one head over images; whoever clicks on waits for the last head alone."""
+    return _workshop().multiples
 
 
 def session() -> str:
@@ -238,12 +253,16 @@ def upload(digest: str) -> "Photograph | None":
     return _workshop().uploads.get(digest)
 
 
-def thumbnail(key: str, pixels: Callable[[], np.ndarray]) -> str:
-    """A small square picture as a data URL, made once for each key."""
+def thumbnail(
+    key: str,
+    pixels: Callable[[], np.ndarray],
+    draw: Callable[[np.ndarray], str] = encode.thumbnail,
+) -> str:
+    """A small picture as a data URL, made once for each key; square unless drawn otherwise."""
     shelf = _workshop().thumbnails
     made = shelf.get(key)
     if made is None:
-        made = encode.thumbnail(pixels())
+        made = draw(pixels())
         shelf.put(key, made)
     return made
 

@@ -15,10 +15,11 @@ from ...models.registry import Registry
 class Across(ABC):
     """Numbers that no single image has: what differs, or stays, from image to image.
 
-    A subclass with a `name` registers itself; its docstring is the description: formula, range, how
-    to read it, source. Its memory is fixed: it must not grow with the number of images. `analyze`
-    makes one for a run and writes what it gives once all images are folded in. A study that is gone
-    on with folds the images that are done again, in another forward pass.
+    A subclass with a `name` registers itself; its docstring is the description, in the shape that
+    `analysis.about` reads: formula, `Range:`, `Reading:`, `Source:`. Its memory is fixed: it must
+    not grow with the number of images. `analyze` makes one for a run and writes what it gives once
+    all images are folded in. A study that is gone on with folds the images that are done again, in
+    another forward pass.
     """
 
     name: ClassVar[str]

@@ -23,15 +23,18 @@ NOTHING = 1e-12
 
 @final
 class ContentDependence(Across):
-    """V_c / (V_c + V_p), from 0 (maps differ by where the query is and are the same in every image)
-    to 1 (all queries look alike, and where changes from image to image). V_c = E_q Σ_k Var_images
-    A_qk is the variance over images at a fixed query q, V_p = Σ_k Var_q E_images A_qk that over
-    queries of the map that stays; keys k are places, not offsets, so a head that looks left is all
-    position. Both are estimated without bias for few images: V_p is cleared of the part that
-    changing maps leave in a mean of n images (two-way analysis of variance, images by queries), and
-    is 0 where that is more than all. Over at most 64 patch queries, evenly spread, down to 16 where
-    there are many keys. Undefined for one image, one query, and a head whose maps never differ. The
-    decomposition is our own; that heads divide so: Cordonnier et al. (2020), section 4.
+    """V_c / (V_c + V_p). V_c = E_q Σ_k Var_images A_qk is the variance over images at a fixed query
+    q, V_p = Σ_k Var_q E_images A_qk that over queries of the map that stays; keys k are places, not
+    offsets.
+
+    Range: 0 (maps differ by where the query is and are the same in every image) to 1 (all queries
+    look alike, and where changes from image to image).
+    Reading: a head that looks left is all position. Both are estimated without bias for few images:
+    V_p is cleared of the part that changing maps leave in a mean of n images (two-way analysis of
+    variance, images by queries), and is 0 where that is more than all. Over at most 64 patch
+    queries, evenly spread, down to 16 where there are many keys. Undefined for one image, one
+    query, and a head whose maps never differ.
+    Source: the decomposition is our own; that heads divide so: Cordonnier et al. (2020), section 4.
     """
 
     name = "content_share"

@@ -20,12 +20,14 @@ PAIRS = ("layer", "head", "layer_2", "head_2")
 
 @final
 class MapCosine(Across):
-    """⟨A, B⟩ / ‖A‖‖B‖ of the maps of two heads over queries and keys, mean over images: 1 where
-    they look alike, 0 where no query gives two heads' attention to the same key. Over at most 64
-    patch queries, evenly spread, and all keys (all queries, where none is a patch). Heads of layers
-    with other tokens are compared by the mean attention at each offset from query to key, over all
-    patches, in steps of the largest patch that any layer has; NaN where a layer has no such
-    offsets.
+    """⟨A, B⟩ / ‖A‖‖B‖ of the maps of two heads over queries and keys, mean over images.
+
+    Range: 0 (no query gives two heads' attention to the same key) to 1 (they look alike).
+    Reading: over at most 64 patch queries, evenly spread, and all keys (all queries, where none is
+    a patch). Heads of layers with other tokens are compared by the mean attention at each offset
+    from query to key, over all patches, in steps of the largest patch that any layer has; NaN where
+    a layer has no such offsets.
+    Source: our own.
     """
 
     name = "map_cosine"
@@ -75,11 +77,14 @@ class MapCosine(Across):
 class OutputCka(Across):
     """Linear CKA of the outputs of two heads over tokens: Σ HSIC(K, L) / √(Σ HSIC(K, K) Σ HSIC(L,
     L)), sums over images, with K and L the inner products between the outputs of an image's tokens
-    and HSIC the estimator without bias. From −1 to 1; 1 where the outputs are the same up to
-    rotation and scale, about 0 where they have nothing in common. Over at most 64 patches of each
-    image, evenly spread; NaN between layers of other queries, with fewer than 4 patches, and for a
-    head that gives all of them the same. Nguyen, Raghu & Kornblith (2021), equations 2 to 4, with
-    an image's patches as the minibatch.
+    and HSIC the estimator without bias.
+
+    Range: −1 to 1 (the outputs are the same up to rotation and scale); about 0 where they have
+    nothing in common.
+    Reading: over at most 64 patches of each image, evenly spread; NaN between layers of other
+    queries, with fewer than 4 patches, and for a head that gives all of them the same.
+    Source: Nguyen, Raghu & Kornblith, "Do Wide and Deep Networks Learn the Same Things?" (2021),
+    equations 2 to 4, with an image's patches as the minibatch.
     """
 
     name = "output_cka"

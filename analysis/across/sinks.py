@@ -16,9 +16,12 @@ from .base import Across, side_by_side
 @final
 class SinkConstancy(Across):
     """Share of the images in which the token that gets most attention is the one that gets it in
-    most images: 1 where it is the same token in all of them (a sink by its place, such as the class
-    token or a register), near 1 / n where it moves with what is in the image. Memory: one count
-    for each head and key.
+    most images.
+
+    Range: 1/(number of images) to 1 (the same token in all of them).
+    Reading: 1: a sink by its place, such as the class token or a register; near the least where it
+    moves with what is in the image.
+    Source: our own.
     """
 
     name = "sink_constancy"
@@ -28,6 +31,7 @@ class SinkConstancy(Across):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
+        # Memory: one count for each head and key.
         self._counts = [
             torch.zeros(layer.n_heads, layer.layout.keys.n_tokens, dtype=torch.long)
             for layer in checkpoint.layers
@@ -46,9 +50,11 @@ class SinkConstancy(Across):
 @final
 class SinkAgreement(Across):
     """Mean cosine between what keys get (c, as in `sink_score`) in one image and in another, over
-    all pairs of images: (‖Σ u‖² − n) / (n (n − 1)) with u = c / ‖c‖. 1 where a head's queries look
-    at the same places in every image, near 0 where what they look at lies elsewhere each time; NaN
-    for one image. Memory: one vector over keys for each head.
+    all pairs of images: (‖Σ u‖² − n) / (n (n − 1)) with u = c / ‖c‖.
+
+    Range: 0 to 1 (queries look at the same places in every image).
+    Reading: near 0 where what a head's queries look at lies elsewhere each time; NaN for one image.
+    Source: our own.
     """
 
     name = "sink_agreement"
@@ -59,6 +65,7 @@ class SinkAgreement(Across):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         self._n_images = 0
+        # Memory: one vector over keys for each head.
         self._sums: list[Tensor] = [
             torch.zeros(layer.n_heads, layer.layout.keys.n_tokens, dtype=torch.double)
             for layer in checkpoint.layers

@@ -5,6 +5,7 @@ image and head, the layer's and the model's, each with and without the head. A *
 compares the first pair, a *global* one the second.
 """
 
+from . import global_metrics, local_metrics  # noqa: F401 (they register their metrics)
 from .metrics import ImportanceMetric, importance_metric, importance_metrics
 from .outputs import Outputs
 from .scores import head_importance

@@ -42,7 +42,10 @@ def attention_metric(
     signed: bool = False,
     costly: bool = False,
 ) -> Callable[[Compute], Compute]:
-    """Register a function as the metric of its name; its docstring is the description."""
+    """Register a function as the metric of its name; its docstring is the description.
+
+    It has the shape that `analysis.about` reads: formula, `Range:`, `Reading:`, `Source:`.
+    """
 
     def register(function: Compute) -> Compute:
         name, description = function.__name__, " ".join((function.__doc__ or "").split())

@@ -15,9 +15,12 @@ from .queries import mean_over_queries, n_reachable
 @attention_metric(long_name="Gini coefficient of attention", units="share")
 def gini(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """Σₖ (2k − n − 1) A₍ₖ₎ / n over the n keys that a query may attend to, A₍₁₎ the least of them,
-    mean over patch queries (over all queries where none is a patch). 0: all keys alike;
-    1 − 1/n: one key only. Twice the area between the Lorenz curve and the diagonal (Gini 1912).
-    Keys that a mask or another window keeps away do not count.
+    mean over patch queries (over all queries where none is a patch).
+
+    Range: 0 (all keys alike) to 1 − 1/n (one key only).
+    Reading: on how few keys attention is concentrated: twice the area between the Lorenz curve and
+    the diagonal. Keys that a mask or another window keeps away do not count.
+    Source: Gini, "Variabilità e mutabilità" (1912).
     """
     return mean_over_queries(layer, _over_sorted(layer)[..., -1])
 
@@ -25,11 +28,14 @@ def gini(layer: LayerAttention) -> Float[Tensor, "image head"]:
 @attention_metric(long_name="Attention of the strongest keys", units="share", dims=("top",))
 def top_mass(layer: LayerAttention) -> Float[Tensor, "image head top"]:
     """Share of a query's attention on the 1, 5 or 10 % of its keys that have most of it, mean over
-    patch queries (over all queries where none is a patch). Uniform attention gives 0.01, 0.05 and
-    0.1; 1: those keys have all. The fraction p of n keys is rarely a whole number: of the next key
-    the part that is missing counts (p·n of the largest for p·n < 1), as on the Lorenz curve drawn
-    with straight lines. So p·n is the largest value where there are fewer keys than 1/p. Keys that
-    a mask or another window keeps away do not count.
+    patch queries (over all queries where none is a patch).
+
+    Range: 0.01, 0.05 and 0.1 (uniform attention) to 1 (those keys have all).
+    Reading: the fraction p of n keys is rarely a whole number: of the next key the part that is
+    missing counts (p·n of the largest for p·n < 1), as on the Lorenz curve drawn with straight
+    lines. So it is p·n of the largest value where there are fewer keys than 1/p. Keys that a mask
+    or another window keeps away do not count.
+    Source: the Lorenz curve: Lorenz, "Methods of Measuring the Concentration of Wealth" (1905).
     """
     of_top = _over_sorted(layer)
     return torch.stack(

@@ -56,6 +56,8 @@ def hidden_metric(
 ) -> Callable[[Compute], Compute]:
     """Register a function as the metric of its name; its docstring is the description.
 
+    It has the shape that `analysis.about` reads: formula, `Range:`, `Reading:`, `Source:`.
+
     Layers whose block gives no tokens (pooling) are NaN, and the function is not asked.
     """
 

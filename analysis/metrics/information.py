@@ -14,12 +14,15 @@ from .queries import surprises, tokens_of
 
 @attention_metric(long_name="Mutual information of query and key", units="share")
 def nmi(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """I(q; k) / √(H(q) H(k)) with p(q) = 1/(number of queries) and p(k|q) = A, over all tokens. 0:
-    every query looks at the same keys, whatever their number (attention collapse); 1: every query
-    has a key of its own. Low for heads that are uniform and for heads that are all sink. Windows
-    are information too: queries of different windows cannot look at the same keys. 0 where all
-    attention is on one key; undefined for one query only (class attention). Park et al. (2023),
-    "What do self-supervised vision transformers learn?", section 2. Padding is left out.
+    """I(q; k) / √(H(q) H(k)) with p(q) = 1/(number of queries) and p(k|q) = A, over all tokens.
+
+    Range: 0 (every query looks at the same keys, whatever their number) to 1 (every query has a key
+    of its own).
+    Reading: low (attention collapse) for heads that are uniform and for heads that are all sink.
+    Windows are information too: queries of different windows cannot look at the same keys. 0 where
+    all attention is on one key; undefined for one query only (class attention). Padding is left
+    out.
+    Source: Park et al., "What Do Self-Supervised Vision Transformers Learn?" (2023), section 2.
     """
     tokens = tokens_of(layer)
     return _nmi(layer, tokens.query, tokens.key)
@@ -27,11 +30,14 @@ def nmi(layer: LayerAttention) -> Float[Tensor, "image head"]:
 
 @attention_metric(long_name="Mutual information of query and key patch", units="share")
 def nmi_patches(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """The same mutual information between patches only: what a query gives to class token and
-    registers is left out, and the rest of its row sums to 1 again. 0: all patches look at the same
-    patches; 1: every patch has one of its own. So a head that sends most of its attention to the
-    class token, and the rest where the patch is, has a high one here and a low one there. After
-    Park et al. (2023), who do not part the two. Undefined where patches give nothing to patches.
+    """I(q; k) / √(H(q) H(k)) between patches only: what a query gives to class token and registers
+    is left out, and the rest of its row sums to 1 again.
+
+    Range: 0 (all patches look at the same patches) to 1 (every patch has one of its own).
+    Reading: a head that sends most of its attention to the class token, and the rest where the
+    patch is, has a high one here and a low one over all tokens. Undefined where patches give
+    nothing to patches.
+    Source: after Park et al. (2023), who do not part the two.
     """
     tokens = tokens_of(layer)
     return _nmi(layer, tokens.query_patch, tokens.key_patch)

@@ -13,12 +13,16 @@ from .displacements import by_displacement, displacements_of
     long_name="Attention by offset", units="share", dims=("row_offset", "column_offset")
 )
 def offset_map(layer: LayerAttention) -> Float[Tensor, "image head row_offset column_offset"]:
-    """Attention that a patch gives to the patch Δ rows below and Δ columns to the right of it (to
-    the left and above are negative), mean over all query patches. Its sum is the share that patches
-    give to patches. A patch at the border has fewer neighbours, so even a uniform head fades
-    towards the corners. An offset that no two patches of a window have, or only such as a mask
-    keeps apart, is NaN. Offsets are in patches of the layer's own grid (the coarser one, where
-    queries and keys differ); NaN where patches lie on no grid.
+    """Attention that a patch gives to the patch Δ rows below and Δ columns to the right of it
+    (above and to the left are negative), mean over all query patches.
+
+    Range: 0 to 1; the sum of the map is the share that patches give to patches.
+    Reading: which way a head looks. A patch at the border has fewer neighbours, so even a uniform
+    head fades towards the corners. An offset that no two patches of a window have, or only such as
+    a mask keeps apart, is NaN. Offsets are in patches of the layer's own grid (the coarser one,
+    where queries and keys differ); NaN where patches lie on no grid.
+    Source: our own; that heads attend by relative position: Cordonnier et al., "On the Relationship
+    between Self-Attention and Convolutional Layers" (2020).
     """
     ways, mass = displacements_of(layer), by_displacement(layer)
     reach = layer.of.common.offset_reach
@@ -39,9 +43,13 @@ def offset_map(layer: LayerAttention) -> Float[Tensor, "image head row_offset co
 
 @attention_metric(long_name="Mean offset down", units="px", signed=True)
 def row_offset_mean(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """Σᵢⱼ Aᵢⱼ (yⱼ − yᵢ) / Σᵢⱼ Aᵢⱼ over patches i, j, with y the row of their centres in input px:
-    how far down (positive) or up (negative) the head looks on average. 0 also for a head that looks
-    as far up as down: see the map of offsets. Undefined where patches give nothing to patches.
+    """Σᵢⱼ Aᵢⱼ (yⱼ − yᵢ) / Σᵢⱼ Aᵢⱼ over patches i, j, with y the row of their centres in input px.
+
+    Range: minus to plus the largest distance of two rows.
+    Reading: how far down (positive) or up (negative) the head looks on average. 0 also for a head
+    that looks as far up as down: see the map of offsets. Undefined where patches give nothing to
+    patches.
+    Source: our own.
     """
     return _mean_offset(layer)[..., 0]
 
@@ -49,19 +57,27 @@ def row_offset_mean(layer: LayerAttention) -> Float[Tensor, "image head"]:
 @attention_metric(long_name="Mean offset to the right", units="px", signed=True)
 def column_offset_mean(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """Σᵢⱼ Aᵢⱼ (xⱼ − xᵢ) / Σᵢⱼ Aᵢⱼ over patches i, j, with x the column of their centres in input
-    px: how far to the right (positive) or to the left (negative) the head looks on average. 0 also
-    for a head that looks as far to both sides. Undefined where patches give nothing to patches.
+    px.
+
+    Range: minus to plus the largest distance of two columns.
+    Reading: how far to the right (positive) or to the left (negative) the head looks on average. 0
+    also for a head that looks as far to both sides. Undefined where patches give nothing to
+    patches.
+    Source: our own.
     """
     return _mean_offset(layer)[..., 1]
 
 
 @attention_metric(long_name="Directionality", units="share")
 def directionality(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """‖Σᵢⱼ Aᵢⱼ δᵢⱼ‖ / Σᵢⱼ Aᵢⱼ ‖δᵢⱼ‖ over patches i, j, with δᵢⱼ the way from i to j in input px:
-    the length of the mean offset beside the mean distance. 1: all attention that leaves its patch
-    goes the same way, such as to the left neighbour; 0: as much goes one way as the other, or to
-    the middle from all sides. Undefined where no attention leaves its patch. The resultant length
-    of circular statistics (Mardia & Jupp 2000, section 2.3), each way weighted by its length.
+    """‖Σᵢⱼ Aᵢⱼ δᵢⱼ‖ / Σᵢⱼ Aᵢⱼ ‖δᵢⱼ‖ over patches i, j, with δᵢⱼ the way from i to j in input px.
+
+    Range: 0 (as much goes one way as the other, or to the middle from all sides) to 1 (all
+    attention that leaves its patch goes the same way, such as to the left neighbour).
+    Reading: the length of the mean offset beside the mean distance. Undefined where no attention
+    leaves its patch.
+    Source: the resultant length of circular statistics, each way weighted by its length: Mardia &
+    Jupp, "Directional Statistics" (2000), section 2.3.
     """
     mass, px = by_displacement(layer), displacements_of(layer).px
     return (mass @ px).norm(dim=-1) / (mass * px.norm(dim=-1)).sum(-1)

@@ -25,11 +25,14 @@ CLOSE = 1e-4
 
 @attention_metric(long_name="Stable rank of the map", units="rank")
 def stable_rank(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """‖A‖²_F / σ₁², with σ₁ the largest singular value of the map between all tokens. 1: all rows
-    are multiples of one (a uniform head, a sink, attention collapse); the number of tokens: every
-    query looks at a key of its own. Between windows there is no attention: the whole map is theirs
-    side by side. Rudelson & Vershynin (2007); σ₁ by Lanczos' iteration, to about 1e-6. Padding is
-    left out.
+    """‖A‖²_F / σ₁², with σ₁ the largest singular value of the map between all tokens.
+
+    Range: 1 (all rows are multiples of one: a uniform head, a sink, attention collapse) to the
+    number of tokens (every query looks at a key of its own).
+    Reading: how many different rows a head's map really has. Between windows there is no attention:
+    the whole map is theirs side by side. σ₁ by Lanczos' iteration, to about 1e-6; padding is left
+    out.
+    Source: Rudelson & Vershynin, "Sampling from Large Matrices" (2007).
     """
     weights = _between_tokens(layer)
     return weights.square().sum((1, 3, 4)) / _largest_squared(layer, weights)
@@ -37,10 +40,12 @@ def stable_rank(layer: LayerAttention) -> Float[Tensor, "image head"]:
 
 @attention_metric(long_name="Effective rank of the map", units="rank", costly=True)
 def effective_rank(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """exp(−Σₖ pₖ ln pₖ) with pₖ = σₖ / Σ σ, σ the singular values of the map between all tokens. 1:
-    one direction only; the number of tokens: all as strong. It counts weak directions that the
-    stable rank leaves out. Roy & Vetterli (2007), "The effective rank". Padding is left out. It
+    """exp(−Σₖ pₖ ln pₖ) with pₖ = σₖ / Σ σ, σ the singular values of the map between all tokens.
+
+    Range: 1 (one direction only) to the number of tokens (all as strong).
+    Reading: it counts weak directions that the stable rank leaves out. Padding is left out. It
     takes all singular values, about as long as a forward pass: ask for it by name.
+    Source: Roy & Vetterli, "The Effective Rank" (2007).
     """
     weights = _between_tokens(layer)
     if _share_keys(layer):

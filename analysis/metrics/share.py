@@ -18,7 +18,11 @@ from .queries import mean_over_queries
 )
 def share(layer: LayerAttention) -> Float[Tensor, "image head query_kind key_kind"]:
     """Σⱼ Aᵢⱼ over the keys j of one kind (class, register, patch …), mean over the queries i of one
-    kind. Rows sum to 1 over the kinds of key; undefined for kinds that do not attend in the layer.
+    kind.
+
+    Range: 0 to 1; rows sum to 1 over the kinds of key.
+    Reading: who a head attends to. Undefined for kinds that do not attend in the layer.
+    Source: our own.
     """
     return share_of(layer, maps_of(layer))
 
@@ -26,9 +30,13 @@ def share(layer: LayerAttention) -> Float[Tensor, "image head query_kind key_kin
 @attention_metric(long_name="Attention to itself", units="share")
 def self_share(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """Aᵢⱼ with j the token i itself, mean over patch queries (over all queries where none is a
-    patch). 1: every patch looks at itself only; 1/(number of keys) for uniform attention. Where
-    queries and keys lie on different grids, j is the patch that holds the other: it is always the
-    hop 0. With the other hops and the shares of class token and registers it adds up to 1.
+    patch).
+
+    Range: 0 to 1 (every patch looks at itself only); 1/(number of keys) for uniform attention.
+    Reading: where queries and keys lie on different grids, j is the patch that holds the other: it
+    is always the hop 0. With the other hops and the shares of class token and registers it adds up
+    to 1.
+    Source: our own.
     """
     return mean_over_queries(layer, _to_itself(layer))
 
@@ -37,9 +45,12 @@ def self_share(layer: LayerAttention) -> Float[Tensor, "image head"]:
     long_name="Attention to itself by kind of token", units="share", dims=("query_kind",)
 )
 def self_share_by_kind(layer: LayerAttention) -> Float[Tensor, "image head query_kind"]:
-    """Aᵢⱼ with j the token i itself, mean over the queries of one kind: what the class token keeps
-    for itself, or a register. Undefined for kinds that do not attend in the layer; 0 for those that
-    are not among its keys. Several registers do not count as each other.
+    """Aᵢⱼ with j the token i itself, mean over the queries of one kind.
+
+    Range: 0 to 1; 0 for those that are not among their layer's keys.
+    Reading: what the class token keeps for itself, or a register. Undefined for kinds that do not
+    attend in the layer. Several registers do not count as each other.
+    Source: our own.
     """
     to_itself, windows = _to_itself(layer), layer.layout.query_tokens
     shares = []

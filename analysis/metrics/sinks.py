@@ -20,19 +20,25 @@ def received(layer: LayerAttention) -> Float[Tensor, "image head key"]:
 @attention_metric(long_name="Sink score", units="share")
 def sink_score(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """max_j c_j, where c_j is the mean attention that key j gets from the queries that can reach
-    it: 1/n where all of n keys get alike, 1 where every query looks at one key only. After Xiao et
-    al., "Efficient Streaming Language Models with Attention Sinks" (2023), and the sink metric of
-    Gu et al., "When Attention Sink Emerges" (2024), equation 5; there one key is given, here it is
-    the one that gets most.
+    it.
+
+    Range: 1/n (all of n keys get alike) to 1 (every query looks at one key only).
+    Reading: large: one token takes attention whatever the query.
+    Source: after Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023),
+    and the sink metric of Gu et al., "When Attention Sink Emerges" (2024), equation 5; there one
+    key is given, here it is the one that gets most.
     """
     return _most(received(layer)).values
 
 
 @attention_metric(long_name="Sink concentration", units="ratio")
 def sink_concentration(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """max_j c_j / median_j c_j, where c_j is the mean attention that key j gets: 1 where all keys
-    get alike, large where one key gets much more than a typical one. Infinite where most keys get
-    nothing at all.
+    """max_j c_j / median_j c_j, where c_j is the mean attention that key j gets.
+
+    Range: from 1 (all keys get alike), without an upper end; infinite where most keys get nothing
+    at all.
+    Reading: large where one key gets much more than a typical one.
+    Source: our own.
     """
     share = received(layer)
     return _most(share).values / share.nanquantile(0.5, dim=-1)
@@ -40,9 +46,13 @@ def sink_concentration(layer: LayerAttention) -> Float[Tensor, "image head"]:
 
 @attention_metric(long_name="Token that gets most attention", units="token")
 def sink_token(layer: LayerAttention) -> Float[Tensor, "image head"]:
-    """argmax_j c_j: the index, among the layer's keys, of the token that gets most attention; one
-    of them where several get alike. The study's layouts say which token that is: class, register,
-    or which patch. An index: means over images say nothing, counts do.
+    """argmax_j c_j, where c_j is the mean attention that key j gets: the index, among the layer's
+    keys, of the token that gets most; one of them where several get alike.
+
+    Range: 0 to the number of keys − 1.
+    Reading: the study's layouts say which token that is: class, register, or which patch. An index:
+    means over images say nothing, counts do.
+    Source: after Gu et al. (2024), who give the key.
     """
     share = received(layer)
     return _most(share).indices.to(share.dtype)

@@ -42,11 +42,14 @@ def norm_weighted(layer: LayerAttention) -> Float[Tensor, "image head query key"
 )
 def value_share(layer: LayerAttention) -> Float[Tensor, "image head query_kind key_kind"]:
     """Σⱼ ‖Aᵢⱼ vⱼ W_O‖ over the keys j of one kind, beside that over all keys; mean over the queries
-    i of one kind to which something is written. Rows sum to 1. Beside the share of raw attention it
-    tells what that is worth: a class token or a sink with half of the attention and a short value
-    writes next to nothing. Undefined where the head has no linear map of its own to the output, and
-    for kinds that do not attend or are given nothing. Kobayashi et al. (2020), "Attention is not
-    only a weight".
+    i of one kind to which something is written.
+
+    Range: 0 to 1; rows sum to 1 over the kinds of key.
+    Reading: beside the share of raw attention it tells what that is worth: a class token or a sink
+    with half of the attention and a short value writes next to nothing. Undefined where the head
+    has no linear map of its own to the output, and for kinds that do not attend or are given
+    nothing.
+    Source: Kobayashi et al., "Attention Is Not Only a Weight" (2020).
     """
     weights = _weights(layer)
     if weights is None:
@@ -59,10 +62,13 @@ def value_share(layer: LayerAttention) -> Float[Tensor, "image head query_kind k
 @attention_metric(long_name="Mean distance of what is written", units="px")
 def value_distance(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """Σᵢⱼ wᵢⱼ dᵢⱼ / Σᵢⱼ wᵢⱼ over patches i, j, with dᵢⱼ the distance of their centres in input px
-    and wᵢⱼ = ‖Aᵢⱼ vⱼ W_O‖ / Σⱼ ‖Aᵢⱼ vⱼ W_O‖: the mean attention distance of norm-weighted
-    attention, from how far what the head writes comes. Read it beside the raw distance: where this
-    one is shorter, distant keys have short values. Undefined where the head has no linear map of
-    its own to the output. Weights: Kobayashi et al. (2020), distance: Dosovitskiy et al. (2021).
+    and wᵢⱼ = ‖Aᵢⱼ vⱼ W_O‖ / Σⱼ ‖Aᵢⱼ vⱼ W_O‖.
+
+    Range: 0 to the largest distance of two patches.
+    Reading: from how far what the head writes comes: the mean attention distance of norm-weighted
+    attention. Read it beside the raw distance: where this one is shorter, distant keys have short
+    values. Undefined where the head has no linear map of its own to the output.
+    Source: weights: Kobayashi et al. (2020); distance: Dosovitskiy et al. (2021).
     """
     weights = _weights(layer)
     if weights is None:
@@ -74,11 +80,14 @@ def value_distance(layer: LayerAttention) -> Float[Tensor, "image head"]:
 @attention_metric(long_name="Length of the values attended to", units="ratio")
 def value_norm_ratio(layer: LayerAttention) -> Float[Tensor, "image head"]:
     """Σⱼ Aᵢⱼ ‖vⱼ W_O‖, mean over patch queries i (over all where none is a patch), beside the mean
-    of ‖vⱼ W_O‖ over all keys. 1: attention does not care how long values are, as with uniform
-    attention; below 1: it goes where there is little to take, and the head does nothing for want of
-    something to do; above 1: it picks the keys that write most. 0 is least. Undefined where the
-    head has no linear map of its own to the output. After Kobayashi et al. (2020), section 4, where
-    attention and the length of values run against each other.
+    of ‖vⱼ W_O‖ over all keys.
+
+    Range: from 0, at most the largest ‖vⱼ W_O‖ beside their mean; 1 with uniform attention.
+    Reading: 1: attention does not care how long values are; below 1: it goes where there is little
+    to take, and the head does nothing for want of something to do; above 1: it picks the keys that
+    write most. Undefined where the head has no linear map of its own to the output.
+    Source: after Kobayashi et al. (2020), section 4, where attention and the length of values run
+    against each other.
     """
     norms, weights = _norms(layer), layer.window_mixed_weights
     if norms is None:

@@ -30,7 +30,7 @@ def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
     return components_v2.component(
         f"headscope_{name}",
         html=html,
-        css=_text("linked.css", *_board("css")),
+        css=_text("linked.css", "card.css", *_board("css")),
         js=_text(*scripts),
         isolate_styles=False,
     )
@@ -62,10 +62,13 @@ LINKED = _component(
     "feed.js",
     "tokens.js",
     "state.js",
+    "about.js",
     "atlas.js",
     "montage.js",
     "overlay.js",
     "profile.js",
+    "card_facts.js",
+    "card_numbers.js",
     "card.js",
     "parts.js",
     "board.js",

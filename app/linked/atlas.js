@@ -9,6 +9,7 @@ class Atlas {
       class: "hs-select", "aria-label": "Metric of the atlas", "data-select": "metric",
       onchange: () => app.choose({ metric: this.metric.value }),
     });
+    this.what = whatIs(app, () => app.state.metric?.key);
     this.scope = switchOf("scope", "Numbers of", [
       ["image", "This image", "The numbers of the image that is shown"],
       ["mean", "Mean", "The mean over all images of the study"],
@@ -25,7 +26,7 @@ class Atlas {
     this.bar = element("span", { class: "hs-bar" }, this.zero);
     this.node = element(
       "section", { class: "hs-panel hs-panel-atlas", "aria-label": "Head atlas" },
-      element("header", {}, element("h2", {}, "Head atlas"), element("span", { class: "hs-push" }), this.metric),
+      element("header", {}, element("h2", {}, "Head atlas"), element("span", { class: "hs-push" }), this.metric, this.what),
       element("div", { class: "hs-legend", "data-legend": "atlas" }, this.low, this.bar, this.high, this.unit, element("span", { class: "hs-push" }), this.scope.node),
       element("div", { class: "hs-axis-x" }, "head", this.byRank.node),
       element("div", { class: "hs-atlas-frame" }, element("div", { class: "hs-axis-y" }, element("span", {}, "layer")), this.grid),
@@ -93,6 +94,7 @@ class Atlas {
     this.metric.disabled = !metric;
     fillSelect(this.metric, metric ? metrics.map(({ key, label, group }) => [key, label, group]) : [["", state.data.waiting]], metric?.key ?? "");
     this.metric.title = metric?.label ?? "";
+    this.what.hidden = !metric;
     this.byRank.node.hidden = !metric;
     this.byRank.set(state.looking.colours);
     const values = state.valuesOf(metric);

@@ -1,4 +1,4 @@
-// The head card: title, selection in words, what the query attends to, the head's numbers.
+// The head card: title, selection in words, facts, what the query attends to, the head's numbers.
 
 class Card {
   constructor(app) {
@@ -21,7 +21,12 @@ class Card {
     this.query = element("h3", { "data-text": "query" });
     this.chips = element("div", { class: "hs-chips", role: "group", "aria-label": "Prefix tokens" });
     this.rest = element("div", { class: "hs-rest" });
-    this.numbers = element("div", { class: "hs-numbers", "data-text": "numbers" });
+    this.numbers = new Numbers(app);
+    this.facts = new Facts(app);
+    this.onPart = ({ detail }) => {
+      if (detail === "card" && app.state.data) this.facts.draw();
+    };
+    partStore().events.addEventListener("part", this.onPart);
     this.node = element(
       "section", { class: "hs-panel hs-panel-card", "aria-label": "Head card" },
       element(
@@ -30,12 +35,13 @@ class Card {
       ),
       this.subtitle,
       this.attention,
+      this.facts.node,
       element(
         "div", { class: "hs-card-body" },
         this.overlay.node,
         element(
           "div", { class: "hs-side" }, this.query, this.chips, this.rest,
-          element("h3", {}, "Numbers"), this.numbers,
+          element("h3", {}, "Numbers"), this.numbers.node,
         ),
       ),
       this.profile.node,
@@ -59,7 +65,8 @@ class Card {
     this.attention.title = this.attention.textContent;
     this.overlay.draw();
     this.drawQuery(layer, head);
-    this.drawNumbers(layer, head);
+    this.numbers.draw(layer, head);
+    this.facts.draw();
     this.profile.draw();
   }
 
@@ -127,37 +134,8 @@ class Card {
     );
   }
 
-  drawNumbers(layer, head) {
-    const { state } = this.app;
-    const { metrics } = state.data;
-    const shape = metrics.map(({ key }) => key).join();
-    if (this.listed !== shape) {
-      this.listed = shape;
-      this.rows = metrics.map((metric) => element(
-        "button",
-        { type: "button", class: "hs-number", "data-metric": metric.key, title: `${metric.description} Click to colour the atlas by it.`, onclick: () => this.app.choose({ metric: metric.key }) },
-        element("span", { class: "hs-name" }, metric.label), element("span", { class: "hs-value" }),
-        element("span", { class: "hs-unit" }), element("span", { class: "hs-place" }, element("i")),
-      ));
-      // A heading stands where a group begins.
-      this.numbers.replaceChildren(...metrics.flatMap(({ group }, i) => (
-        group === metrics[i - 1]?.group ? [this.rows[i]] : [element("h4", {}, group), this.rows[i]]
-      )));
-    }
-    if (!metrics.length) setText(this.numbers, state.data.waiting);
-    metrics.forEach((metric, i) => {
-      const row = this.rows[i];
-      const value = state.valuesOf(metric)[layer][head] ?? null;
-      const range = state.range(metric);
-      const mass = metric.mass ? metric.mass[state.scope][layer][head] : null;
-      const { times, write } = ruler(...(range ?? [0, 0]));
-      setText(row.querySelector(".hs-value"), write(value));
-      const unit = times + metric.unit + (mass === null ? "" : `, on ${percent(mass)} of the attention`);
-      setText(row.querySelector(".hs-unit"), value === null ? missing(state, metric, layer) : unit);
-      const at = range && value !== null && range[1] > range[0] ? (value - range[0]) / (range[1] - range[0]) : null;
-      row.querySelector("i").style.left = at === null ? "-9em" : `${100 * at}%`;
-      row.setAttribute("aria-pressed", String(metric === state.metric));
-    });
+  close() {
+    partStore().events.removeEventListener("part", this.onPart);
   }
 }
 

@@ -10,7 +10,9 @@ from .. import selection
 from ..figures import palette
 from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
+from . import board
 from .depth import panel
+from .depth.subject import Subject
 
 TAKEN = ("layer", "head", "token", "place", "metric", "scope", "marked", "off", "images")
 """What the linked plots choose."""
@@ -67,17 +69,17 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
     }
 
 
-def show(scene: Scene, feed: Feed | None) -> None:
-    """Draw the scene; `feed` makes the bytes of the maps."""
+def show(scene: Scene, feed: Feed | None, subject: Subject) -> None:
+    """Draw the scene; `feed` makes the bytes of the maps, `subject` is what the board is about."""
     st.session_state.pop("sent_stamp", None)
     if feed is not None and scene.complete:
         with st.container(key="feeds"):
             FEED(key="feed", data=feed(None))
-    _linked(scene, feed)
+    _linked(scene, feed, subject)
 
 
 @st.fragment
-def _linked(scene: Scene, feed: Feed | None) -> None:
+def _linked(scene: Scene, feed: Feed | None, subject: Subject) -> None:
     if st.session_state.pop("went", False):
         st.rerun()  # all of the page is about another address
     # What Python sends changes only when Python changed it: a click must not come back as an echo
@@ -93,10 +95,12 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         on_went_change=_go,
         on_open_change=_open,
         on_asked_change=_ask,
+        on_again_change=lambda: None,
     )
     if feed is not None and not scene.complete:
         with st.container(key="feeds"):
             FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
+    board.follow(subject)
     panel.follow()
 
 
@@ -136,4 +140,5 @@ def _ask() -> None:
     told = st.session_state["linked"].get("asked")
     if isinstance(told, dict) and isinstance(told.get("panel"), str):
         st.session_state.setdefault("asked", {})[told["panel"]] = told.get("wants")
-        st.session_state["went"] = True
+        if not board.follows(told["panel"]):
+            st.session_state["went"] = True

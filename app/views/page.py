@@ -33,7 +33,7 @@ def show() -> None:
     sentences = [*selection.notes(), *said]
     if sentences:
         st.warning("  \n".join(sentences))
-    heads.show(scene, feed)
+    heads.show(scene, feed, sidebar.subject)
     board.bring(sidebar.subject)
     panel.show(sidebar.subject)
 

@@ -1,0 +1,60 @@
+"""The head card: what is known of all heads of the study beside their numbers."""
+
+from typing import TYPE_CHECKING, Any
+
+from ... import selection, services
+from ...figures.board import card
+from ...measuring import card as measuring
+from ...measuring import pictures, sinks
+from ..depth.subject import Subject
+
+if TYPE_CHECKING:
+    from .... import Study
+
+FOLLOWS = True
+
+
+def part(subject: Subject) -> dict[str, Any]:
+    """Intervals, similar heads, sinks and patterns; empty while there is no study."""
+    study = subject.study
+    if study is None or study.n_done == 0:
+        return {}
+    among = selection.current().chosen_images
+    job = services.for_board(
+        "card",
+        (*key_of(study), among, _patterns_written(study)),
+        "Head card",
+        lambda job: measuring.gathered(job, study, among),
+    )
+    found = (job.so_far if not job.wait(0.1) else job.result) or {}
+    return {"running": job.running, **found, "measured_sinks": _measured(subject)}
+
+
+def key_of(study: "Study") -> tuple[Any, ...]:
+    """What tells a study from others, and from itself with more images done."""
+    return str(study.path), study.model_digest, study.data.attrs["settings"], study.n_done
+
+
+def _patterns_written(study: "Study") -> int:
+    """Changes when patterns are learned anew; reading them imports much."""
+    try:
+        return 0 if study.path is None else (study.path / "patterns/zarr.json").stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _measured(subject: Subject) -> dict[str, Any] | None:
+    """What the part "Sinks" found on these images, if somebody looked."""
+    checkpoint, study = subject.checkpoint, subject.study
+    if checkpoint is None or study is None:
+        return None
+    images = (
+        pictures.of_study(study)
+        if subject.photograph is None
+        else pictures.one_picture(subject.photograph)
+    )
+    n = sinks.images_for(checkpoint, images)
+    job = services.jobs_in_depth().found(("sinks", (checkpoint.identity, images.key, n)))
+    if job is None or job.running or job.stopped or job.future.exception() is not None:
+        return None
+    return card.measured_sinks(job.future.result().report)
