@@ -61,6 +61,9 @@ class _Cut(HeadAblation):
         # mass / left is 1 to the bit where nothing is removed.
         return torch.where(left > 0, after * (mass / left), 0)
 
+    def attention(self, clean: LayerAttention, head: int) -> Tensor:
+        return self.weights(clean, head)
+
     def instead(self, clean: LayerAttention, head: int, stand_ins: StandIns | None) -> Tensor:
         del stand_ins
         before, after = clean.mixed_weights[:, head], self.weights(clean, head)
