@@ -119,9 +119,7 @@ def attention_maps(
     return AttentionMaps(tuple(found[layer] for layer in range(checkpoint.n_layers)))
 
 
-def attention_rows(
-    seen: LayerAttention, query: int | None = None
-) -> Float[np.ndarray, "head key"]:
+def attention_rows(seen: LayerAttention, query: int | None = None) -> Float[np.ndarray, "head key"]:
     """Attention of one query token of the first image in every head, by key token; None: the mean
     over all queries."""
     layout, weights = seen.layout, seen.window_weights[0].transpose(0, 1)

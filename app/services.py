@@ -36,6 +36,10 @@ LARGEST_MAPS = 200_000_000
 """Above, an image's maps are not kept: a head's are computed when they are looked at."""
 IN_DEPTH = 50
 """Results of what is measured in depth: races, removal curves, …"""
+AT_ONCE = 8
+"""Sessions whose "What if" is computed side by side, as far as they do not share a checkpoint."""
+REFERENCES = 3
+"""What heads give over a set of images, in memory; that of ViT-B/16 has 15 MB."""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
 
@@ -114,6 +118,8 @@ class _Workshop:
     attention: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     in_depth: Jobs = field(default_factory=lambda: Jobs(workers=1, most=IN_DEPTH))
+    at_once: Jobs = field(default_factory=lambda: Jobs(workers=AT_ONCE, most=IN_DEPTH))
+    references: Jobs = field(default_factory=lambda: Jobs(workers=1, most=REFERENCES))
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
@@ -128,6 +134,16 @@ def _workshop() -> _Workshop:
 def jobs_in_depth() -> Jobs:
     """What is measured in depth, one after the other."""
     return _workshop().in_depth
+
+
+def jobs_at_once() -> Jobs:
+    """What somebody who clicks waits for: it does not stand in line behind what takes minutes."""
+    return _workshop().at_once
+
+
+def jobs_references() -> Jobs:
+    """What heads give over images, for ablations that compare with them."""
+    return _workshop().references
 
 
 def session() -> str:

@@ -103,8 +103,12 @@ def _take() -> None:
         chosen, _ = Selection.from_query(
             {key: str(value) for key, value in told.items() if value is not None}
         )
+        before = selection.current()
         selection.change(by_plots=True, **{key: getattr(chosen, key) for key in TAKEN})
         st.session_state["heard"] = told.get("told")
+        if chosen.off and chosen.off != before.off and before.part not in panel.PARTS:
+            selection.change(part="What if")
+            st.session_state["went"] = True
 
 
 def _go() -> None:

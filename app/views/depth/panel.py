@@ -10,7 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, patterns, ranking, sinks, strength, together, why
+from . import bench, patterns, ranking, sinks, strength, together, what_if, why
 from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
@@ -21,6 +21,7 @@ _OPEN, _WATCHING, _ABOUT = "depth_part", "depth_watching", "depth_about"
 Part = Callable[[Subject], "Job[Any] | None"]
 
 PARTS: dict[str, tuple[Part, str]] = {
+    "What if": (what_if.show, "what the model says and sees when heads are switched off"),
     "Ranking": (ranking.show, "which heads are surely the most important"),
     "Together": (together.curves, "what is left when heads are removed one after the other"),
     "Synergy": (together.synergy, "which heads stand in for each other"),
@@ -54,7 +55,8 @@ def follow() -> None:
 def _about() -> tuple[Any, ...]:
     """What a part may be about, of all that the linked plots choose."""
     now = selection.current()
-    return now.layer, now.head, now.marked, now.off, now.images
+    query = (now.token, now.place) if now.part == "What if" else ()
+    return now.layer, now.head, now.marked, now.off, now.images, *query
 
 
 def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
