@@ -38,7 +38,8 @@ def prediction(output: "Output", labels: Sequence[str]) -> dict[str, Any]:
         return {
             "kind": "prediction",
             "title": "Features",
-            "headline": f"Cosine with the original: {number(cosine)}",
+            "headline": number(cosine),
+            "of": "cosine with the original's features",
             "flips": False,
             "text": "The model has no classes. 1: its features point the same way as before.",
             "rows": [],
@@ -52,7 +53,8 @@ def prediction(output: "Output", labels: Sequence[str]) -> dict[str, Any]:
     return {
         "kind": "prediction",
         "title": "Prediction",
-        "headline": f"{_label(labels, target)}: {points(change)} points",
+        "headline": f"{points(change)} points",
+        "of": _label(labels, target),
         "flips": flips,
         "text": f"The prediction flips: {_label(labels, first)} → {_label(labels, second)}."
         if flips
@@ -147,7 +149,7 @@ def _attention(found: "WhatIf", head: tuple[int, int], size: tuple[int, int]) ->
     if cells is None:
         return {"maps": [], "scale": [], "none": "Its keys are no patches of the picture."}
     patches = np.flatnonzero(found.keys[layer].is_patch)
-    return triple(before[patches][cells], after[patches][cells], signed=False, unit=" of attention")
+    return triple(before[patches][cells], after[patches][cells], signed=False, share=True)
 
 
 def raster(keys: "TokenLayout", size: tuple[int, int]) -> "Int[np.ndarray, 'row column'] | None":
@@ -170,9 +172,12 @@ def triple(
     after: Float[np.ndarray, "row column"],
     *,
     signed: bool,
-    unit: str = "",
+    share: bool = False,
 ) -> dict[str, Any]:
-    """Two maps and after − before, all on one scale that ends at the largest of the two."""
+    """Two maps and after − before, all on one scale that ends at the largest of the two.
+
+    `share`: values are shares, and the ends are written in percent.
+    """
     end = max(float(np.abs(np.nan_to_num(side)).max()) for side in (before, after))
     sides = (
         ("Before", before, signed),
@@ -185,14 +190,19 @@ def triple(
             {"title": title, "source": layer_of(values, signed=is_signed, largest=end)}
             for title, values, is_signed in sides
         ],
-        "scale": [_scale(name, end, unit) | {"of": words} for name, words in scales.items()],
+        "scale": [_scale(name, end, share=share) | {"of": words} for name, words in scales.items()],
         "none": "",
     }
 
 
-def _scale(name: str, end: float, unit: str) -> dict[str, Any]:
-    low, high = ends(end, signed=name == "signed")
-    return {"colours": palette()[name], "low": low, "high": high + unit}
+def _scale(name: str, end: float, *, share: bool) -> dict[str, Any]:
+    low, high = ends(100 * end if share else end, signed=name == "signed")
+    unit = " %" if share else ""
+    return {
+        "colours": palette()[name],
+        "low": low if low == "0" else low + unit,
+        "high": high + unit,
+    }
 
 
 def layer_of(values: Float[np.ndarray, "row column"], *, signed: bool, largest: float) -> str:

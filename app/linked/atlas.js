@@ -127,9 +127,9 @@ class Atlas {
     this.clicks.set(state.looking.clicks);
     this.node.dataset.clicks = state.looking.clicks;
     const nOff = state.headsOf("off").length;
-    setText(this.allOn, nOff ? `${nOff} head${nOff === 1 ? "" : "s"} off ×` : "");
+    setText(this.allOn, nOff ? `${nOff} off ×` : "");
     this.allOn.style.visibility = nOff ? "" : "hidden";
-    this.allOn.setAttribute("aria-label", `${nOff} heads are off: bring all back`);
+    this.allOn.setAttribute("aria-label", `${nOff} head${nOff === 1 ? " is" : "s are"} off: bring all back`);
     tellOff(state.chosen.off ?? null);
     const palette = metric?.signed ? "signed" : "numbers";
     this.bar.style.backgroundImage = gradient(state.data.palette[palette]);

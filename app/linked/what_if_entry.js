@@ -20,12 +20,12 @@ function tripleOf({ maps, scale, none }, beneath, aspect) {
 }
 
 const WHATIF_BLOCKS = {
-  prediction({ title, headline, flips, text, rows }) {
+  prediction({ title, headline, of, flips, text, rows }) {
     const bar = (share, kind) => element("i", { class: `hs-whatif-bar hs-whatif-${kind}`, style: `width: ${100 * share}%` });
     return element(
       "section", { class: "hs-whatif-prediction", "aria-label": title },
       element("h3", {}, title),
-      element("p", { class: "hs-whatif-headline", "data-text": "what-if-change" }, headline),
+      element("p", { class: "hs-whatif-headline", title: of }, element("b", { "data-text": "what-if-change" }, headline), element("span", { class: "hs-muted" }, of)),
       element("p", { class: flips ? "hs-whatif-flips" : "hs-muted", "data-text": "what-if-flips" }, text),
       rows.length && element(
         "table", {},
@@ -55,7 +55,7 @@ const WHATIF_BLOCKS = {
         "span", { class: "hs-whatif-stack", style: `aspect-ratio: ${aspect}` },
         element("img", { class: "hs-whatif-beneath", src: picture, alt: "" }), element("img", { src: source, alt: of }),
       ))),
-      lacking ? null : element("span", { class: "hs-muted hs-whatif-end" }, `0 … ${scale[0].high}`),
+      lacking ? null : element("span", { class: "hs-muted hs-whatif-end" }, `0 … ${scale[0].high} of the attention`),
     );
     return element(
       "section", { class: "hs-whatif-strip", "aria-label": title },

@@ -77,7 +77,9 @@ class _Cut(HeadAblation):
 def _kept(
     cut: _Cut, queries: TokenLayout, keys: TokenLayout, device: torch.device
 ) -> Bool[Tensor, "query key"]:
-    return torch.from_numpy(~cut.removed(queries, keys)).to(device)
+    # Kept for passes with derivatives, too, whoever asks first.
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy(~cut.removed(queries, keys)).to(device)
 
 
 @final

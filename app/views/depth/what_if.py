@@ -44,8 +44,7 @@ def show(subject: Subject) -> "Job[Any] | None":
     chosen = _chosen(subject)
     _buttons(checkpoint, chosen)
     heads = now.off_heads
-    how = what_if_how.choose(checkpoint, {layer for layer, _ in heads})
-    first, second, _ = st.columns([4, 4, 6], vertical_alignment="bottom")
+    how, (first, second) = what_if_how.choose(checkpoint, {layer for layer, _ in heads})
     with first:
         method = _method(checkpoint)
     with second:

@@ -1,7 +1,7 @@
 """What takes the place of heads that are switched off: the ablation, with what it lets choose."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -17,10 +17,11 @@ _FORM, _SCALED, _KEPT = "what_if_form", "what_if_scaled", "what_if_kept"
 _P = 0.6
 
 
-def choose(checkpoint: "Checkpoint", layers: "set[int]") -> str:
-    """The name of the ablation, from and to the address; sentences where it cannot be.
+def choose(checkpoint: "Checkpoint", layers: "set[int]") -> "tuple[str, list[Any]]":
+    """The name of the ablation, from and to the address; a sentence where there is no such.
 
-    `layers` are those of the heads that are off: which kinds of token can be chosen.
+    `layers` are those of the heads that are off: which kinds of token can be chosen. With it come
+    two places in the same line, for what else is chosen.
     """
     from .... import ablations
 
@@ -34,7 +35,8 @@ def choose(checkpoint: "Checkpoint", layers: "set[int]") -> str:
         )
         asked, name = DEFAULT, names.first_of(DEFAULT)
     _keep(name)
-    columns = st.columns([5, *[2] * max(2, len(name.choices) + _has_more(name, forms))])
+    n_more = len(name.choices) + _has_more(name, forms)
+    columns = st.columns([5, *[2] * n_more, 4, 5], vertical_alignment="bottom")
     with columns[0]:
         st.selectbox(
             "What takes their place",
@@ -47,20 +49,20 @@ def choose(checkpoint: "Checkpoint", layers: "set[int]") -> str:
     for index, (choice, column) in enumerate(zip(name.choices, columns[1:], strict=False)):
         with column:
             _choice(name, index, choice, checkpoint, layers)
-    with columns[1 + len(name.choices)] if _has_more(name, forms) else columns[0]:
+    with columns[n_more]:
         if names.can_keep(name.form):
             st.slider(
                 "p, kept by sinks", 0.0, 1.0, step=0.05, key=_KEPT, on_change=_changed, args=(name,)
             )
         if names.can_renormalise(name.form, forms):
             st.checkbox(
-                "Scale rows back to their sum",
+                "Scale back",
                 key=_SCALED,
                 on_change=_changed,
                 args=(name,),
-                help="The rest of the row shares what was cut, in proportion",
+                help="Each row is scaled to the sum that it had: the rest shares what was cut",
             )
-    return asked
+    return asked, columns[-2:]
 
 
 def _has_more(name: Name, forms: object) -> bool:
