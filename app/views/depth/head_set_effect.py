@@ -51,7 +51,7 @@ def show(subject: Subject, heads: tuple[tuple[int, int], ...]) -> "Job[Any] | No
     if isinstance(found, str):
         st.error(found)
         return None
-    statistics, preparing = statistics_for(checkpoint, subject, found.how)
+    statistics, preparing = statistics_for(checkpoint, subject, found.how, "head_set_reference")
     if preparing is not None and statistics is None:
         return preparing
     there, target = _images(subject, checkpoint)

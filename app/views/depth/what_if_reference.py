@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def statistics_for(
-    checkpoint: "Checkpoint", subject: Subject, how: str
+    checkpoint: "Checkpoint", subject: Subject, how: str, key: str = "what_if_reference"
 ) -> "tuple[HeadStatistics | None, Job[Any] | None]":
-    """What heads give over other images, where the ablation needs it, and the job behind it."""
+    """What heads give over other images, where the ablation needs it, and the job behind it.
+
+    `key` is for the buttons, where the page shows it twice.
+    """
     if not measuring.needs_reference(how):
         return None, None
     there = pictures.many(checkpoint)
@@ -33,12 +36,12 @@ def statistics_for(
     )
     job.wait(0.5)
     if job.running:
-        shared.waits(job, lambda: job.stop(), "what_if_reference_cancel")
+        shared.waits(job, lambda: job.stop(), f"{key} cancel")
         return None, job
-    return _result(job, n, there.words), job
+    return _result(job, n, there.words, key), job
 
 
-def _result(job: Job[Any], n: int, words: str) -> Any:
+def _result(job: Job[Any], n: int, words: str, key: str) -> Any:
     from .... import HeadscopeError
     from ...services import jobs_references
 
@@ -50,7 +53,7 @@ def _result(job: Job[Any], n: int, words: str) -> Any:
     except HeadscopeError as error:
         said = str(error)
     st.error(said)
-    if st.button("Try again", key="what_if_reference_again"):
+    if st.button("Try again", key=f"{key} again"):
         jobs_references().forget(job.key)
         st.rerun()
     return None
