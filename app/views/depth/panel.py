@@ -47,7 +47,7 @@ def show(subject: Subject) -> None:
 def follow() -> None:
     """Called when the linked plots have told of a choice: the panel is about it, too."""
     about = _about()
-    if st.session_state.get(_ABOUT) != about:
+    if st.session_state.get(_ABOUT, about) != about:
         st.session_state[_ABOUT] = about
         st.rerun()
 
