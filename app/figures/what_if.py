@@ -239,8 +239,8 @@ def explanation(
         "kind": "triple",
         "name": "explanation",
         "title": name,
-        "text": f"Of {target}: score {plain(scores[0])} → {plain(scores[1])}. Rank correlation of "
-        f"the two maps: {plain(likeness)}.",
+        "text": f"{target[:1].upper()}{target[1:]}: {plain(scores[0])} → {plain(scores[1])}. Rank "
+        f"correlation of the two maps: {plain(likeness)}.",
         **triple(before, after, signed=signed),
     }
 

@@ -32,6 +32,7 @@ def show() -> None:
     sentences = [*selection.notes(), *said]
     if sentences:
         st.warning("  \n".join(sentences))
+    panel.heed()
     heads.show(scene, feed)
     board.bring(sidebar.subject)
     panel.show(sidebar.subject)

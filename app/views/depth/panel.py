@@ -15,6 +15,8 @@ from .subject import BEHIND, Subject
 
 EVERY = 1.0
 """Seconds between two looks at what runs: a chart is drawn again each time."""
+OFTEN = 0.4
+"""The same in "What if", which draws nothing again before it is there."""
 _OPEN, _WATCHING, _ABOUT = "depth_part", "depth_watching", "depth_about"
 
 
@@ -40,8 +42,14 @@ PARTS: dict[str, tuple[Part, str]] = {
 def show(subject: Subject) -> None:
     """The panel; while something runs it looks again every now and then."""
     watching = bool(st.session_state.get(_WATCHING))
+    every = OFTEN if selection.current().part == "What if" else EVERY
     with st.container(key="depth"):
-        st.fragment(_panel, run_every=EVERY if watching else None)(subject, watching)
+        st.fragment(_panel, run_every=every if watching else None)(subject, watching)
+
+
+def heed() -> None:
+    """Called when all of the page is drawn: the panel will be about what is chosen now."""
+    st.session_state[_ABOUT] = _about()
 
 
 def follow() -> None:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 Head = tuple[int, int]
 
-WAIT = 1.2
-"""Seconds that the script waits for a result, looking up all the time; then the timer does."""
-_LOOK = 0.04
+WAIT = 1.0
+"""Seconds that a run of the script waits for both results; then the timer looks for them. What is
+clicked meanwhile is heard of after that."""
+_AT_ONCE = 0.05
 _HERE, _EXPLAINED, _OVER = "what if here", "what if explained", "what if over images"
 _NONE = "none"
 FIRST = "relevance"
@@ -224,14 +225,15 @@ def _results(
             queries=queries,
         ),
     )
-    jobs = [here]
+    jobs: list[Job[Any] | None] = [here]
     status = st.empty()
     query = queries[chosen[0]]
     label = (
         "mean of queries" if query is None else f"query {list(layouts[chosen[0]].labels())[query]}"
     )
     size = crop.shape[:2]
-    found = _wait(here, status)
+    until = time.monotonic() + WAIT
+    found = _wait(here, status, until)
     blocks = None
     if found is not None:
         every = "mean of queries" if not by_query else "the page's query"
@@ -252,7 +254,7 @@ def _results(
             ),
         )
         jobs.append(explained)
-        both = _wait(explained, status)
+        both = _wait(explained, status, until)
         _draw("what_if_map", (*about, method), crop, None if both is None else [_explained(both)])
     else:
         in_depth.stop_at_once(_EXPLAINED)
@@ -266,16 +268,13 @@ def _results(
     return running[0] if running else None
 
 
-def _wait(job: Job[Any], status: Any) -> Any:
-    """The result if it is there soon; a sentence in its place where it failed.
-
-    Whoever clicks meanwhile need not wait for it: writing is where Streamlit lets a new run in.
-    """
+def _wait(job: Job[Any], status: Any, until: float) -> Any:
+    """The result if it is there soon; a sentence in its place where it failed."""
     from .... import HeadscopeError
 
-    until = time.monotonic() + WAIT
-    while not job.wait(_LOOK) and time.monotonic() < until:
+    if not job.wait(_AT_ONCE):
         status.caption("Computing…")
+        job.wait(max(0.0, until - time.monotonic()))
     if job.running:
         return None
     status.empty()
