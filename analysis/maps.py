@@ -107,8 +107,7 @@ def attention_maps(
         query = queries[seen.layer] if seen.layer < len(queries) else None
         rows = {}
         if query is not None:
-            window, at = np.nonzero(layout.query_tokens == query)
-            rows[query] = _by_key(_numbers(weights[:, window, at]), layout, window)
+            rows[query] = attention_rows(seen, query)
         found[seen.layer] = LayerMaps(
             layout,
             tuple(wanted[seen.layer]),
@@ -152,6 +151,16 @@ def head_maps(
     with suppress(_Seen):
         watch(checkpoint, checkpoint.prepare(crops), keep)
     return tuple(found)
+
+
+def attention_rows(seen: LayerAttention, query: int | None = None) -> Float[np.ndarray, "head key"]:
+    """Attention of one query token of the first image in every head, by key token; None: the mean
+    over all queries."""
+    layout, weights = seen.layout, seen.window_weights[0].transpose(0, 1)
+    if query is None:
+        return _mean(weights, layout)
+    window, at = np.nonzero(layout.query_tokens == query)
+    return _by_key(_numbers(weights[:, window, at]), layout, window)
 
 
 def map_bytes(checkpoint: Checkpoint) -> int:

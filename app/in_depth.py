@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from .jobs import Job
-from .services import claimed, jobs_in_depth, session
+from .services import claimed, jobs_at_once, jobs_in_depth, jobs_references, session
 
 
 def start(part: str, key: Hashable, title: str, work: Callable[[Job[Any]], Any]) -> Job[Any]:
@@ -23,3 +23,27 @@ def stop(part: str) -> None:
 def retry(job: Job[Any]) -> None:
     """Do failed or stopped work again at the next run."""
     jobs_in_depth().forget(job.key)
+
+
+def start_at_once(
+    part: str, key: Hashable, title: str, work: Callable[[Job[Any]], Any]
+) -> Job[Any]:
+    """As `start`, for what a click waits for: of many clicks the running one and the last compute,
+    what lies between is dropped before it began."""
+    return claimed(jobs_at_once(), part, (part, key), title, work)
+
+
+def stop_at_once(*parts: str) -> None:
+    """Stop what was started at once."""
+    for part in parts:
+        jobs_at_once().claim(session(), part, None)
+
+
+def retry_at_once(job: Job[Any]) -> None:
+    """Do failed or stopped work again at the next run."""
+    jobs_at_once().forget(job.key)
+
+
+def reference(key: Hashable, title: str, work: Callable[[Job[Any]], Any]) -> Job[Any]:
+    """What heads give over some images, once for all sessions and parts."""
+    return claimed(jobs_references(), "reference", key, title, work)

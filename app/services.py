@@ -42,6 +42,10 @@ BOARD_BYTES = 200_000_000
 """What panels of the board draw, where making it takes long."""
 MULTIPLES_BYTES = 100_000_000
 """Maps of one head over images; those of ten images have 0.2 MB (demo) to 3.3 MB (577 tokens)."""
+AT_ONCE = 8
+"""Sessions whose "What if" is computed side by side, as far as they do not share a checkpoint."""
+REFERENCES = 3
+"""What heads give over a set of images, in memory; that of ViT-B/16 has 15 MB."""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
 
@@ -128,6 +132,8 @@ class _Workshop:
     multiples: Jobs = field(
         default_factory=lambda: Jobs(workers=2, most=MULTIPLES_BYTES, size=_maps_bytes)
     )
+    at_once: Jobs = field(default_factory=lambda: Jobs(workers=AT_ONCE, most=IN_DEPTH))
+    references: Jobs = field(default_factory=lambda: Jobs(workers=1, most=REFERENCES))
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
@@ -159,6 +165,16 @@ def for_board(panel: str, key: Any, title: str, work: Callable[[Job[Any]], Any])
 def jobs_of_multiples() -> Jobs:
     """The maps of one head over images; whoever clicks on waits for the last head alone."""
     return _workshop().multiples
+
+
+def jobs_at_once() -> Jobs:
+    """What somebody who clicks waits for: it does not stand in line behind what takes minutes."""
+    return _workshop().at_once
+
+
+def jobs_references() -> Jobs:
+    """What heads give over images, for ablations that compare with them."""
+    return _workshop().references
 
 
 def session() -> str:

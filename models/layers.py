@@ -317,9 +317,11 @@ def _pairs(layout: AttentionLayout, device: torch.device) -> tuple[Tensor, Tenso
     """Where each weight of a window goes in a flat map, and which go anywhere."""
     queries, keys = layout.query_tokens[:, :, None], layout.key_tokens[:, None, :]
     index = np.where(queries < 0, -1, queries * layout.keys.n_tokens + keys).reshape(-1)
-    index = torch.from_numpy(index).to(device)
-    there = index >= 0
-    return (index, None) if bool(there.all()) else (index[there], there)
+    # Kept for passes with derivatives, too, whoever asks first.
+    with torch.inference_mode(mode=False):
+        index = torch.from_numpy(index).to(device)
+        there = index >= 0
+        return (index, None) if bool(there.all()) else (index[there], there)
 
 
 def to_tokens(

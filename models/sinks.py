@@ -162,7 +162,9 @@ def patch_keys(layout: AttentionLayout, device: torch.device) -> Bool[Tensor, " 
 
 @lru_cache(maxsize=32)
 def _flat(layout: AttentionLayout, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(layout.key_tokens).reshape(-1)).to(device)
+    # Kept for passes with derivatives, too, whoever asks first.
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy(np.ascontiguousarray(layout.key_tokens).reshape(-1)).to(device)
 
 
 @dataclass(frozen=True)

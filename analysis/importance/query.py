@@ -74,7 +74,8 @@ class _Reader:
         self._metrics = _metrics(study)
         self._qualified: dict[str, str] = {}
         # The study's own ablations first: some have a sign in their name, such as hops>3.
-        known = sorted(study.data["ablation"].values.tolist(), key=len, reverse=True)
+        ablations = study.data["ablation"].values.tolist() if "ablation" in study.data else []
+        known = sorted(ablations, key=len, reverse=True)
         names = "|".join([*map(re.escape, known), r"[A-Za-z][\w-]*"])
         self._qualified_name = re.compile(rf"\b[A-Za-z_]\w*:(?:{names})(?![\w-])")
 

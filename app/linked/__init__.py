@@ -30,7 +30,7 @@ def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
     return components_v2.component(
         f"headscope_{name}",
         html=html,
-        css=_text("linked.css", "card.css", *_board("css")),
+        css=_text("linked.css", "atlas.css", "card.css", "what_if.css", *_board("css")),
         js=_text(*scripts),
         isolate_styles=False,
     )
@@ -55,6 +55,12 @@ EXPLANATION = _component(
     "basics.js",
     "explanation_entry.js",
     html='<figure class="hs-map"></figure>',
+)
+WHAT_IF = _component(
+    "what_if",
+    "basics.js",
+    "what_if_entry.js",
+    html='<div class="hs-whatif"></div>',
 )
 LINKED = _component(
     "linked",

@@ -2,6 +2,10 @@
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
+
+/** Keys on a focused head, as the click that does the same. */
+const TOGGLES = { x: { altKey: true }, m: { shiftKey: true } };
+
 class Atlas {
   constructor(app) {
     this.app = app;
@@ -17,7 +21,13 @@ class Atlas {
     this.byRank = switchOf("colours", "Colours", [
       ["rank", "colour by rank", "Colours grow with the rank, not the value, so that a few large values do not hide the others"],
     ], (colours) => app.look({ colours: app.state.looking.colours === colours ? "linear" : colours }));
-    this.grid = element("div", { class: "hs-atlas", role: "grid", "aria-label": "Head atlas: layers as rows, heads as columns" });
+    this.clicks = switchOf("clicks", "A click on a head", [
+      ["choose", "choose", "A click chooses a head: card, maps and plots show it"],
+      ["mark", "add to set", "A click adds a head to the head set, or takes it out (also: Shift-click, or m on a focused head)"],
+      ["off", "switch off", "A click switches a head off, or on (also: Alt-click, or x on a focused head)"],
+    ], (clicks) => app.look({ clicks }));
+    this.allOn = element("button", { type: "button", class: "hs-atlas-all-on", "data-action": "all-on", title: "Bring all heads back", onclick: () => app.choose({ off: null }) });
+    this.grid = element("div", { class: "hs-atlas", role: "grid", "aria-label": "Head atlas: layers as rows, heads as columns", "aria-keyshortcuts": "x m" });
     this.about = element("p", { class: "hs-about" });
     this.low = element("span");
     this.high = element("span");
@@ -30,6 +40,7 @@ class Atlas {
       element("div", { class: "hs-legend", "data-legend": "atlas" }, this.low, this.bar, this.high, this.unit, element("span", { class: "hs-push" }), this.scope.node),
       element("div", { class: "hs-axis-x" }, "head", this.byRank.node),
       element("div", { class: "hs-atlas-frame" }, element("div", { class: "hs-axis-y" }, element("span", {}, "layer")), this.grid),
+      element("div", { class: "hs-atlas-clicks" }, element("span", { class: "hs-muted", "aria-hidden": "true" }, "Clicks"), this.clicks.node, element("span", { class: "hs-push" }), this.allOn),
       this.about,
     );
     this.grid.addEventListener("keydown", (event) => this.key(event));
@@ -45,6 +56,13 @@ class Atlas {
   }
 
   key(event) {
+    const cell = event.target.closest("[data-head]");
+    const toggle = event.ctrlKey || event.metaKey || event.altKey ? null : TOGGLES[event.key.toLowerCase()];
+    if (cell && toggle) {
+      event.preventDefault();
+      this.app.pick({ layer: Number(cell.dataset.layer), head: Number(cell.dataset.head) }, toggle);
+      return;
+    }
     const step = STEPS[event.key];
     if (!step) return;
     event.preventDefault();
@@ -109,6 +127,13 @@ class Atlas {
     this.zero.style.left = `${(100 * -low) / (high - low || 1)}%`;
     setText(this.about, metric ? metric.description : "");
     this.about.title = metric ? metric.description : "";
+    this.clicks.set(state.looking.clicks);
+    this.node.dataset.clicks = state.looking.clicks;
+    const nOff = state.headsOf("off").length;
+    setText(this.allOn, nOff ? `${nOff} off ×` : "");
+    this.allOn.style.visibility = nOff ? "" : "hidden";
+    this.allOn.setAttribute("aria-label", `${nOff} head${nOff === 1 ? " is" : "s are"} off: bring all back`);
+    tellOff(state.chosen.off ?? null);
     const palette = metric?.signed ? "signed" : "numbers";
     this.bar.style.backgroundImage = gradient(state.data.palette[palette]);
     const share = state.shares(metric);
@@ -139,4 +164,11 @@ class Atlas {
 /** Why a head has no value. */
 function missing(state, metric, layer) {
   return metric && state.isUndefined(metric, layer) ? "not defined for this layer" : "no value";
+}
+
+/** Whoever draws what depends on the heads that are off hears at once that they are others. */
+function tellOff(off) {
+  if (window.headscopeOff === off) return;
+  window.headscopeOff = off;
+  window.dispatchEvent(new CustomEvent("headscope-off"));
 }

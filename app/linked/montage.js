@@ -72,6 +72,7 @@ class Montage {
           context.fillStyle = theme.empty;
           context.fillRect(...at);
         }
+        if (state.isOff(layer, head)) strike(context, at, theme);
         if (state.isMarked(layer, head)) {
           context.strokeStyle = theme.ink;
           context.lineWidth = 1.5;
@@ -151,4 +152,21 @@ function paintMap(sprite, { rows, columns, patch }, { values, largest }, maximum
     image.data[4 * at + 3] = 255;
   }
   painter.putImageData(image, 0, 0);
+}
+
+/** A head that is off: faded into the page, and struck through. */
+function strike(context, [x, y, width, height], { paper, ink }) {
+  context.save();
+  context.globalAlpha = 0.72;
+  context.fillStyle = paper;
+  context.fillRect(x, y, width, height);
+  context.globalAlpha = 0.75;
+  context.strokeStyle = ink;
+  context.lineWidth = Math.max(1, Math.min(2, height / 16));
+  context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  context.beginPath();
+  context.moveTo(x, y + height);
+  context.lineTo(x + width, y);
+  context.stroke();
+  context.restore();
 }

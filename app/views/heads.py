@@ -116,6 +116,9 @@ def _take() -> None:
         if chosen.images != before.images:  # all numbers are about other images
             st.session_state["went"] = True
         st.session_state["heard"] = told.get("told")
+        if chosen.off and chosen.off != before.off and before.part not in panel.PARTS:
+            selection.change(part="What if")
+            st.session_state["went"] = True
 
 
 def _go() -> None:

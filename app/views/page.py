@@ -33,6 +33,7 @@ def show() -> None:
     sentences = [*selection.notes(), *said]
     if sentences:
         st.warning("  \n".join(sentences))
+    panel.heed()
     heads.show(scene, feed, sidebar.subject)
     board.bring(sidebar.subject)
     panel.show(sidebar.subject)

@@ -84,6 +84,13 @@ class Ablation(ABC):
         self.edit(heads, clean, chosen, stand_ins)
         return heads
 
+    def attention(
+        self, clean: LayerAttention, head: int
+    ) -> Float[Tensor, "image query key"] | None:
+        """The attention that a head has instead; None where not its attention but its whole output
+        is replaced, so that its own attention is not used."""
+        del clean, head
+
     def raw_output(
         self,
         layer: Layer,

@@ -61,6 +61,9 @@ class _Cut(HeadAblation):
         # mass / left is 1 to the bit where nothing is removed.
         return torch.where(left > 0, after * (mass / left), 0)
 
+    def attention(self, clean: LayerAttention, head: int) -> Tensor:
+        return self.weights(clean, head)
+
     def instead(self, clean: LayerAttention, head: int, stand_ins: StandIns | None) -> Tensor:
         del stand_ins
         before, after = clean.mixed_weights[:, head], self.weights(clean, head)
@@ -74,7 +77,9 @@ class _Cut(HeadAblation):
 def _kept(
     cut: _Cut, queries: TokenLayout, keys: TokenLayout, device: torch.device
 ) -> Bool[Tensor, "query key"]:
-    return torch.from_numpy(~cut.removed(queries, keys)).to(device)
+    # Kept for passes with derivatives, too, whoever asks first.
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy(~cut.removed(queries, keys)).to(device)
 
 
 @final

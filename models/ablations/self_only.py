@@ -2,6 +2,7 @@
 
 from typing import final
 
+import torch
 from torch import Tensor
 
 from ..capture import LayerAttention
@@ -20,6 +21,11 @@ class SelfOnly(HeadAblation):
 
     def why_not(self, queries: TokenLayout, keys: TokenLayout) -> str:
         return "" if queries == keys else "its queries and keys are different tokens"
+
+    def attention(self, clean: LayerAttention, head: int) -> Tensor:
+        del head
+        own = torch.eye(clean.queries.n_tokens).to(clean.value)
+        return own.expand(len(clean.window_weights), -1, -1)
 
     def instead(self, clean: LayerAttention, head: int, stand_ins: StandIns | None) -> Tensor:
         del stand_ins

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..layers import LayerAttention, to_tokens
+from ..layers import LayerAttention, dense_maps, to_tokens
 from ..layout import TokenLayout
 from ..sinks import (
     LEAST_QUERIES,
@@ -72,6 +72,13 @@ class SinkEdit(Ablation):
         keys = KeyAttention(seen, layer.layout, reach_in_windows(layer))
         sinks = self.rule.sinks(keys)
         return self.edited(weights, at_places(sinks, layer.layout), layer)
+
+    def attention(self, clean: LayerAttention, head: int) -> Tensor:
+        found = []
+        for image in clean.images:
+            after = self.window_weights(image, [head], image.window_weights[:, :, [head]])
+            found.append(dense_maps(after, image.layout)[:, 0])
+        return torch.cat(found)
 
     def edit(
         self,

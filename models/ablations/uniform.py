@@ -20,6 +20,16 @@ class Uniform(HeadAblation):
 
     forms = ("uniform",)
 
+    def attention(self, clean: LayerAttention, head: int) -> Tensor:
+        del head
+        if clean.layout.is_dense:
+            n_queries, n_keys = clean.queries.n_tokens, clean.keys.n_tokens
+            shape = len(clean.window_weights), n_queries, n_keys
+            return clean.value.new_full(shape, 1 / n_keys)
+        reaches = [image.reach().to(clean.value) for image in clean.images]
+        rows = torch.stack([reach / reach.sum(-1, keepdim=True) for reach in reaches])
+        return rows.expand(len(clean.window_weights), -1, -1)
+
     def instead(self, clean: LayerAttention, head: int, stand_ins: StandIns | None) -> Tensor:
         del stand_ins
         if clean.layout.is_dense:

@@ -10,17 +10,20 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, patterns, ranking, sinks, strength, together, why
-from .subject import BEHIND, Subject, change_everywhere
+from . import bench, head_sets, patterns, ranking, sinks, strength, together, what_if, why
+from .subject import BEHIND, Subject
 
 EVERY = 1.0
 """Seconds between two looks at what runs: a chart is drawn again each time."""
+OFTEN = 0.4
+"""The same in "What if", which draws nothing again before it is there."""
 _OPEN, _WATCHING, _ABOUT = "depth_part", "depth_watching", "depth_about"
 
 
 Part = Callable[[Subject], "Job[Any] | None"]
 
 PARTS: dict[str, tuple[Part, str]] = {
+    "What if": (what_if.show, "what the model says and sees when heads are switched off"),
     "Ranking": (ranking.show, "which heads are surely the most important"),
     "Together": (together.curves, "what is left when heads are removed one after the other"),
     "Synergy": (together.synergy, "which heads stand in for each other"),
@@ -38,23 +41,33 @@ PARTS: dict[str, tuple[Part, str]] = {
 
 def show(subject: Subject) -> None:
     """The panel; while something runs it looks again every now and then."""
-    watching = bool(st.session_state.get(_WATCHING)) and selection.current().part in PARTS
+    watching = bool(st.session_state.get(_WATCHING))
+    every = OFTEN if selection.current().part == "What if" else EVERY
     with st.container(key="depth"):
-        st.fragment(_panel, run_every=EVERY if watching else None)(subject, watching)
+        st.fragment(_panel, run_every=every if watching else None)(subject, watching)
+
+
+def heed() -> None:
+    """Called when all of the page is drawn: the panel will be about what is chosen now."""
+    st.session_state[_ABOUT] = _about()
 
 
 def follow() -> None:
     """Called when the linked plots have told of a choice: the panel is about it, too."""
     about = _about()
-    if selection.current().part in PARTS and st.session_state.get(_ABOUT) != about:
+    if st.session_state.get(_ABOUT, about) != about:
         st.session_state[_ABOUT] = about
         st.rerun()
 
 
 def _about() -> tuple[Any, ...]:
-    """What a part may be about, of all that the linked plots choose."""
+    """What the head set, and the part that is open, may be about, of all that the linked plots
+    choose."""
     now = selection.current()
-    return now.layer, now.head, now.marked, now.off, now.images
+    if now.part not in PARTS:
+        return now.marked, now.off
+    query = (now.token, now.place) if now.part == "What if" else ()
+    return now.layer, now.head, now.marked, now.off, now.images, *query
 
 
 def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
@@ -63,6 +76,7 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
     now = selection.current()
     st.session_state[_ABOUT] = _about()
     st.session_state[_OPEN] = now.part if now.part in PARTS else None
+    of_set = head_sets.bar(subject)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html('<h2 class="hs-depth">In depth</h2>', width="content")
         part = st.segmented_control(
@@ -73,29 +87,13 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
             selection_mode="single",
             on_change=lambda: selection.change(part=st.session_state[_OPEN]),
         )
-        _marked(now)
     if part is None:
         st.caption(" · ".join(f"**{name}**: {about}" for name, (_, about) in PARTS.items()))
         job = None
     else:
         show_part, _ = PARTS[part]
         job = show_part(subject)
-    running = job is not None and job.running
+    running = any(each is not None and each.running for each in (job, of_set))
     if running != watching:
         st.session_state[_WATCHING] = running
         st.rerun()
-
-
-def _marked(now: selection.Selection) -> None:
-    """How many heads are outlined, and the way to take the outlines away."""
-    if not now.marked_heads:
-        return
-    n = len(now.marked_heads)
-    st.button(
-        f"{n} head{'s' * (n != 1)} marked",
-        key="unmark",
-        icon=":material/close:",
-        type="tertiary",
-        help="Take the outlines away",
-        on_click=lambda: change_everywhere(marked=None),
-    )
