@@ -192,7 +192,7 @@ def series(
 def _tracks(matchings: Sequence[HeadMatching]) -> Int[np.ndarray, "track step 2"]:
     heads = [matchings[0].heads_a, *(matching.heads_b for matching in matchings)]
     tracks: list[list[Head]] = []
-    nobody = (NOBODY, NOBODY)
+    nobody: Head = (NOBODY, NOBODY)
     current: dict[Head, list[Head]] = {}
     for step, own in enumerate(heads):
         before = {} if step == 0 else {p.second: p.first for p in matchings[step - 1].pairs}
@@ -201,7 +201,7 @@ def _tracks(matchings: Sequence[HeadMatching]) -> Int[np.ndarray, "track step 2"
             at = (layer, head)
             track = current.get(before[at]) if at in before else None
             if track is None:
-                track = [nobody] * step
+                track = list[Head]([nobody] * step)
                 tracks.append(track)
             track.append(at)
             coming[at] = track
