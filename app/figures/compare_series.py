@@ -162,7 +162,7 @@ def _traces(found: Film, step: int, chosen: int | None, paint: Colours) -> list[
             mode="markers",
             marker={
                 "size": 11,
-                "color": [int(value) if value >= 0 else None for value in layer],
+                "color": [max(0, int(value)) for value in layer],  # without a head: not drawn
                 "cmin": 0,
                 "cmax": max(1, found.n_layers - 1),
                 "colorscale": list(NUMBERS),

@@ -39,41 +39,43 @@ def show(subject: Subject) -> "Job[Any] | None":
     if study is None or study.n_done == 0:
         st.caption("The heads are still being measured; what is compared are their numbers.")
         return None
-    job = _others(subject)
+    left, right = st.columns([2, 3], vertical_alignment="top")
+    with left:
+        job = _others(subject)
     if job is None or job.running or job.stopped:
         return job
-    found: list[comparing.Other] = shared_result(job)
-    there = _usable(found)
+    there = _usable(job.result or [])
     if not there:
         return job
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
     names = [*VIEWS, *([SERIES] if len(there) > 1 else [])]
     if st.session_state.get(_VIEW) not in names:
         st.session_state[_VIEW] = names[0]
-    with left:
+    with right:
         view = st.segmented_control(
             "View", names, key=_VIEW, required=True, persist_state="session"
         )
     if view == SERIES:
         return in_series.show(subject, there) or job
-    with right:
-        beside = there[0]
-        if len(there) > 1:
-            by_name = {other.name: other for other in there}
-            if st.session_state.get(_BESIDE) not in by_name:
-                st.session_state[_BESIDE] = there[0].name
-            beside = by_name[
-                st.selectbox("Beside", list(by_name), key=_BESIDE, help="B, of those in the series")
-            ]
+    beside = there[0] if len(there) == 1 else _beside(there)
     scene = _scene(subject, study, beside)
     if scene is None or view is None:
         return job
     return VIEWS[view](scene) or job
 
 
-def shared_result(job: "Job[Any]") -> Any:
-    """What a job found; its errors are those of single studies, which it tells by itself."""
-    return job.result or []
+def _beside(there: list[comparing.Other]) -> comparing.Other:
+    """Which of a series is B, where two are set side by side."""
+    by_name = {other.name: other for other in there}
+    if st.session_state.get(_BESIDE) not in by_name:
+        st.session_state[_BESIDE] = there[0].name
+    chosen = st.segmented_control(
+        "B is",
+        list(by_name),
+        key=_BESIDE,
+        required=True,
+        help="One of the series is set beside this one; all of them are under Series",
+    )
+    return by_name[chosen or there[0].name]
 
 
 # -- which -----------------------------------------------------------------------------------------
