@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from ..models.errors import HeadscopeError
 from .importance.intervals import Interval
+from .matching.sides import shared_images
 from .study import ACROSS, Study
 from .trends import Method, head_scores, interval_of, mean_of
 
@@ -43,6 +44,7 @@ def compare(
     ablation: str | None = None,
     confidence: float = 0.95,
     method: Method = "bca",
+    shared_only: bool = False,
 ) -> Difference:
     """A number of study B minus that of study A, image by image, for each layer and the whole.
 
@@ -58,11 +60,12 @@ def compare(
         ablation: of a metric of importance; may be left out where the studies have one only.
         confidence: of the intervals.
         method: of the intervals.
+        shared_only: compare on the images that both have, where some are in one study only.
 
     Raises:
         HeadscopeError: the studies are of different images, or lack the number.
     """
-    pairs = _pairs(study_a, study_b)
+    pairs = shared_images((study_a, study_b)) if shared_only else _pairs(study_a, study_b)
     variables = [
         head_scores(study, metric, at=at, ablation=ablation) for study in (study_a, study_b)
     ]

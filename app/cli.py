@@ -74,6 +74,7 @@ _TRAIN = """\
 examples:
   headscope demo train                           all of them
   headscope demo train supervised --out my-demo
+  headscope demo train supervised --out my-demo --snapshots 6
 
 Each takes up to an hour on two cores. Ctrl-C keeps what is done; the same command goes on
 from there, and with as many threads ends in the same weights.
@@ -303,11 +304,23 @@ def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
     train.add_argument(
         "--no-resume", action="store_true", help="begin anew, also where weights are there already"
     )
+    train.add_argument(
+        "--snapshots",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep weights at N steps, each twice the one before, to compare them as a series",
+    )
 
     def run(options: argparse.Namespace) -> None:
         from .commands import train_demo
 
-        train_demo(options.names, out=options.out, resume=not options.no_resume)
+        train_demo(
+            options.names,
+            out=options.out,
+            resume=not options.no_resume,
+            snapshots=options.snapshots,
+        )
 
     train.set_defaults(run=run)
 

@@ -114,7 +114,7 @@ def inspect(options: argparse.Namespace) -> None:
     print(checkpoint.report)
 
 
-def train_demo(names: Sequence[str], *, out: Path, resume: bool) -> None:
+def train_demo(names: Sequence[str], *, out: Path, resume: bool, snapshots: int = 0) -> None:
     """Train demo checkpoints; those that are there already are left alone when resuming."""
     from ..models.demo.train import NAMES, train
 
@@ -134,7 +134,9 @@ def train_demo(names: Sequence[str], *, out: Path, resume: bool) -> None:
                 bar.show(state.step / state.steps, str(state))
 
             try:
-                trained = train(name, out=out, resume=resume, progress=progress)
+                trained = train(
+                    name, out=out, resume=resume, progress=progress, snapshots=snapshots
+                )
             except KeyboardInterrupt as stop:
                 kept = f"The same command goes on with {name} from its last saved step."
                 raise KeyboardInterrupt(kept) from stop

@@ -100,7 +100,7 @@ class OutputCka(Across):
         if layer.queries.n_patches >= 4:
             tokens = torch.from_numpy(some_queries(layer.queries))
             output = layer.head_output[:, :, tokens.to(layer.head_output.device)]
-            self._pairs.add(layer.layer, layer.queries, _centred_products(output))
+            self._pairs.add(layer.layer, layer.queries, centred_products(output))
         if layer.layer == self.checkpoint.n_layers - 1:
             self._pairs.end_of_batch()
 
@@ -115,7 +115,7 @@ def _unit(vectors: Float[Tensor, "image head entry"]) -> Float[Tensor, "image he
     return vectors / vectors.norm(dim=-1, keepdim=True)
 
 
-def _centred_products(
+def centred_products(
     output: Float[Tensor, "image head token channel"],
 ) -> Float[Tensor, "image head pair"]:
     """Products between tokens, centred so that ⟨K, L⟩ / n(n − 3) is HSIC without bias.

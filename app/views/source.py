@@ -56,7 +56,7 @@ def choose() -> Choice:
     if chosen is None:
         return Choice(None)
     if study is not None:
-        return Choice(_source_of(study), study)
+        return Choice(source_of(study), study)
     now = selection.current()
     return Choice(services.Source(chosen, now.arch, now.weights != "random"))
 
@@ -97,7 +97,7 @@ def _take() -> None:
     selection.change(**changes)
 
 
-def _source_of(study: "Study") -> services.Source:
+def source_of(study: "Study") -> services.Source:
     told = json.loads(study.data.attrs["loaded_with"])
     size = told.pop("image_size", None)
     return services.Source(

@@ -23,7 +23,7 @@ from .recipes import NAMES, RECIPES, Recipe
 from .scenes import HELD_OUT, scene
 from .weights import create, replacing, write_weights
 
-__all__ = ["NAMES", "Progress", "Run", "train"]
+__all__ = ["NAMES", "Progress", "Run", "snapshot_steps", "train"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +144,17 @@ def _ahead(recipe: Recipe, start: int) -> Iterator[Batch]:
             yield data
 
 
+def snapshot_steps(steps: int, n: int) -> tuple[int, ...]:
+    """When `n` snapshots of a run are kept: at its end, half way, a quarter, …, and before it.
+
+    Heads change most in the beginning, so steps double: 0, 375, 750, 1500, 3000 for five.
+    """
+    if n < 0:
+        raise HeadscopeError(f"{n} snapshots cannot be kept; give 0 or more.")
+    halves = [round(steps / 2**back) for back in range(n - 2, -1, -1)]
+    return tuple(dict.fromkeys([0, *halves] if n > 1 else [steps] * n))
+
+
 def train(
     name: str,
     *,
@@ -154,12 +165,14 @@ def train(
     every: int = 25,
     save_every: int = 50,
     n_held_out: int = len(HELD_OUT),
+    snapshots: int = 0,
 ) -> Path:
     """Train an embedded checkpoint; writes `<name>.safetensors` and its card `<name>.md` to `out`.
 
     Every `save_every` steps the run is saved as `<name>.partial.pt`, from where the same call goes
     on after an interruption; `progress` hears every `every` steps. The card's numbers are of the
-    first `n_held_out` held-out scenes. Returns the weights' path.
+    first `n_held_out` held-out scenes. `snapshots` of the run are kept as
+    `<name>-step-<step>.safetensors`, at `snapshot_steps`. Returns the weights' path.
     """
     if recipe is None and name not in RECIPES:
         raise HeadscopeError(f"no demo checkpoint is called {name!r}; there are {', '.join(NAMES)}")
@@ -170,6 +183,16 @@ def train(
     run = Run(recipe)
     if resume and saved.exists():
         run.load_state(torch.load(saved, weights_only=True))
+    kept = snapshot_steps(recipe.steps, snapshots)
+    digits = len(str(recipe.steps))
+
+    def keep() -> None:
+        if run.step in kept:
+            path = folder / f"{name}-step-{run.step:0{digits}d}.safetensors"
+            write_weights(run.network, path, recipe)
+
+    if run.step == 0:
+        keep()
     losses: list[float] = []
     shares: list[dict[str, float]] = []
     if run.step < recipe.steps:
@@ -196,6 +219,7 @@ def train(
                     )
                 )
                 losses, shares = [], []
+            keep()
             if run.step % save_every == 0 or run.step == recipe.steps:
                 with replacing(saved) as part:
                     torch.save(run.state(), part)

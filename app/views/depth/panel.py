@@ -10,7 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, head_sets, patterns, ranking, sinks, strength, together, what_if, why
+from . import bench, compare, head_sets, patterns, ranking, sinks, strength, together, what_if, why
 from .subject import BEHIND, Subject
 
 EVERY = 1.0
@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[Part, str]] = {
     "Patterns": (patterns.show, "what the maps look like, learned and clustered"),
     "Why": (why.show, "what the important heads have in common"),
     "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
+    "Compare": (compare.show, "what another checkpoint does on the same images, head by head"),
 }
 """What each part is called, what shows it, and the question that it answers."""
 

@@ -145,7 +145,8 @@ def draw(figure: "go.Figure", words: str, key: str) -> None:
 
 
 def draw_heads(figure: "go.Figure", words: str, key: str) -> None:
-    """A chart whose points are heads, `(layer, head)` first in their custom data.
+    """A chart whose points are heads, `(layer, head)` first in their custom data; a point at layer
+    −1 stands for none.
 
     A click chooses the head, a box or lasso marks heads, in all views.
     """
@@ -162,7 +163,7 @@ def draw_heads(figure: "go.Figure", words: str, key: str) -> None:
 
 def _take(key: str) -> None:
     picked = st.session_state[key].selection
-    heads = [(int(layer), int(head)) for layer, head, *_ in _custom(picked)]
+    heads = [(int(layer), int(head)) for layer, head, *_ in _custom(picked) if layer >= 0]
     if not heads:  # clicked again, or beside everything: nothing is taken back
         return
     if picked.box or picked.lasso:
