@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .sheet import FORMATS, Sheet
@@ -51,7 +50,7 @@ def provenance(facts: Mapping[str, Any], sheet: Sheet, formats: Sequence[str]) -
 
 
 def command(request: "Request", names: Sequence[str], sheet: Sheet, formats: Sequence[str]) -> str:
-    """The line that makes the same bytes."""
+    """The line that makes the same bytes, in the folder of the study."""
     said = ["headscope", "report", _place(request.study), "--out", "figures"]
     said += ["--figures", ",".join(names), *sheet.arguments()]
     if tuple(formats) != FORMATS:
@@ -85,7 +84,8 @@ def arguments(request: "Request") -> list[str]:
 
 
 def _place(study: "Study") -> str:
-    return str(study.path) if study.path is not None else "STUDY.zarr"
+    """The study's name alone: the command is for its folder, and tells nobody of this machine."""
+    return study.path.name if study.path is not None else "STUDY.zarr"
 
 
 def _study(study: "Study") -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _study(study: "Study") -> dict[str, Any]:
         name: value for name, value in study.settings.items() if name not in ("images", "labels")
     }
     return {
-        "file": Path(_place(study)).name,
+        "file": _place(study),
         "model": study.model,
         "architecture": attrs.get("architecture"),
         "weights_sha256": study.model_digest,

@@ -67,7 +67,7 @@ def latex(rows: Sequence[Row], caption: str = "", label: str = "") -> str:
     It needs `\\usepackage{booktabs}`, and nothing else.
     """
     kept, note = _kept(rows)
-    names = _names(kept)
+    names = _telling(kept)
     columns = [_column([row.get(name) for row in kept], latex=True) for name in names]
     form = "".join("r" if right else "l" for _, right in columns)
     lines = [
@@ -91,7 +91,7 @@ def latex(rows: Sequence[Row], caption: str = "", label: str = "") -> str:
 def markdown(rows: Sequence[Row], caption: str = "") -> str:
     """A table as GitHub and Pandoc read it."""
     kept, note = _kept(rows)
-    names = _names(kept)
+    names = _telling(kept)
     columns = [_column([row.get(name) for row in kept], latex=False) for name in names]
     titles = [name.replace("_", " ").replace("|", "\\|") for name in names]
     widths = [
@@ -123,6 +123,19 @@ def _kept(rows: Sequence[Row]) -> tuple[Sequence[Row], str]:
 
 def _names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _telling(rows: Sequence[Row]) -> list[str]:
+    """Columns without those whose words are the same in every row: the caption says them."""
+    names = _names(rows)
+    if len(rows) < 2:
+        return names
+
+    def same(name: str) -> bool:
+        values = {str(row.get(name)) for row in rows}
+        return len(values) == 1 and not _is_number(rows[0].get(name))
+
+    return [name for name in names if not same(name)] or names
 
 
 def _column(values: Sequence[Any], *, latex: bool) -> tuple[list[str], bool]:

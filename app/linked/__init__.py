@@ -56,6 +56,13 @@ EXPLANATION = _component(
     "explanation_entry.js",
     html='<figure class="hs-map"></figure>',
 )
+SHEET = _component(
+    "sheet",
+    "basics.js",
+    "profile.js",
+    "sheet_entry.js",
+    html='<div class="hs-sheet"></div>',
+)
 LINKED = _component(
     "linked",
     "basics.js",

@@ -10,7 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, patterns, ranking, sinks, strength, together, why
+from . import bench, exporting, patterns, ranking, sinks, strength, together, why
 from .subject import BEHIND, Subject, change_everywhere
 
 EVERY = 1.0
@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[Part, str]] = {
     "Patterns": (patterns.show, "what the maps look like, learned and clustered"),
     "Why": (why.show, "what the important heads have in common"),
     "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
+    "Export": (exporting.show, "figures and tables as files for a paper"),
 }
 """What each part is called, what shows it, and the question that it answers."""
 
