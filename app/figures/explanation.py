@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,19 +46,20 @@ def overlay(
     signed: bool,
     by_rank: bool = False,
     largest: float | None = None,
+    colours: Sequence[str] | None = None,
 ) -> Overlay:
     """A map over a picture; its cells stay sharp.
 
     Signed maps have 0 in the middle of their scale. `largest` is the end of the scale, for maps
     that share one; by default each ends at its own largest value. `by_rank` colours cells by the
     rank of their values, so that methods of different units can be set side by side; of the sign
-    it keeps which side of 0 a value is on.
+    it keeps which side of 0 a value is on. `colours` are anchors of another scale than the usual.
     """
     finite = np.nan_to_num(values.astype(float))
     end = float(np.abs(finite).max()) if largest is None else largest
     share = ranks(finite, signed=signed) if by_rank else finite / end if end else finite * 0
     share = np.clip(share, -1 if signed else 0, 1)
-    colour_of = table(signed=signed)
+    colour_of = table(signed=signed, colours=colours)
     place = (share + 1) / 2 if signed else share
     colour = colour_of[np.round(place * (len(colour_of) - 1)).astype(int)]
     opacity = _LEAST + (_MOST - _LEAST) * np.abs(share)
@@ -71,7 +73,8 @@ def overlay(
     mixed = beneath * (1 - opacity[at][..., None]) + colour[at] * opacity[at][..., None]
     source = as_url(Image.fromarray(mixed.round().astype(np.uint8)))
     low, high = ends(end, signed=signed, by_rank=by_rank)
-    return Overlay(source, tuple(payload()["signed" if signed else "attention"]), low, high)
+    anchors = payload()["signed" if signed else "attention"] if colours is None else colours
+    return Overlay(source, tuple(anchors), low, high)
 
 
 def as_url(image: Image.Image) -> str:
@@ -96,9 +99,9 @@ def ranks(values: np.ndarray, *, signed: bool) -> np.ndarray:
     return np.sign(values) * ranks if signed else ranks
 
 
-def table(*, signed: bool) -> Float[np.ndarray, "colour 3"]:
+def table(*, signed: bool, colours: Sequence[str] | None = None) -> Float[np.ndarray, "colour 3"]:
     """256 colours between the anchors of a scale."""
-    named = payload()["signed" if signed else "attention"]
+    named = payload()["signed" if signed else "attention"] if colours is None else colours
     anchors = np.array([ImageColor.getrgb(colour)[:3] for colour in named], float)
     at = np.linspace(0, len(anchors) - 1, 256)
     return np.stack([np.interp(at, np.arange(len(anchors)), anchors[:, i]) for i in range(3)], 1)

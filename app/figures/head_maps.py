@@ -26,7 +26,12 @@ _LEAST, _MOST = 260, 900
 
 
 def montage(
-    values: Float[np.ndarray, "layer head row column"], *, signed: bool, by_rank: bool = False
+    values: Float[np.ndarray, "layer head row column"],
+    *,
+    signed: bool,
+    by_rank: bool = False,
+    palette: Sequence[str] | None = None,
+    side: int = TILE,
 ) -> tuple[Image.Image, float]:
     """Every head's map in its place, sharp, and the largest value, which is the end of the scale.
 
@@ -38,12 +43,12 @@ def montage(
     finite = np.nan_to_num(values)
     share = ranks(finite, signed=signed) if by_rank else finite / (largest or 1)
     place = (share + 1) / 2 if signed else np.clip(share, 0, 1)
-    paint = table(signed=signed)
+    paint = table(signed=signed, colours=palette)
     colour = paint[np.round(place * (len(paint) - 1)).astype(int)]
     opaque = np.zeros((*values.shape, 1))
     opaque[~np.isnan(values).all((-1, -2))] = 255
     tiles = np.concatenate([colour, opaque], -1).round().astype(np.uint8)
-    times = max(1, -(-TILE // max(rows, columns)))
+    times = max(1, -(-side // max(rows, columns)))
     tiles = tiles.repeat(times, 2).repeat(times, 3)
     gap = max(1, round(_GAP * max(rows, columns) * times))
     tiles = np.pad(tiles, ((0, 0), (0, 0), (gap, gap), (gap, gap), (0, 0)))
@@ -58,19 +63,21 @@ def maps_chart(
     *,
     signed: bool,
     by_rank: bool = False,
+    palette: Sequence[str] | None = None,
+    side: int = TILE,
     chosen: Head | None = None,
     marked: Sequence[Head] = (),
     dark: bool = False,
 ) -> go.Figure:
     """The montage with a point to click on each head, `(layer, head)` in its custom data."""
     paint = colours(dark=dark)
-    image, largest = montage(values, signed=signed, by_rank=by_rank)
+    image, largest = montage(values, signed=signed, by_rank=by_rank, palette=palette, side=side)
     there = [
         (int(layer), int(head)) for layer, head in np.argwhere(~np.isnan(values).all((-1, -2)))
     ]
     sums = [float(np.nansum(values[head])) for head in there]
     points = _points(there, [f"sum of its part: {plain(value)}" for value in sums])
-    scale = table(signed=signed)[::15]
+    scale = table(signed=signed, colours=palette)[::15]
     anchors = [
         [i / (len(scale) - 1), f"rgb({r:.0f},{g:.0f},{b:.0f})"] for i, (r, g, b) in enumerate(scale)
     ]

@@ -62,6 +62,13 @@ WHAT_IF = _component(
     "what_if_entry.js",
     html='<div class="hs-whatif"></div>',
 )
+SHEET = _component(
+    "sheet",
+    "basics.js",
+    "profile.js",
+    "sheet_entry.js",
+    html='<div class="hs-sheet"></div>',
+)
 LINKED = _component(
     "linked",
     "basics.js",

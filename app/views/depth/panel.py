@@ -10,7 +10,19 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
-from . import bench, compare, head_sets, patterns, ranking, sinks, strength, together, what_if, why
+from . import (
+    bench,
+    compare,
+    exporting,
+    head_sets,
+    patterns,
+    ranking,
+    sinks,
+    strength,
+    together,
+    what_if,
+    why,
+)
 from .subject import BEHIND, Subject
 
 EVERY = 1.0
@@ -36,6 +48,7 @@ PARTS: dict[str, tuple[Part, str]] = {
     "Why": (why.show, "what the important heads have in common"),
     "Explain": (bench.show, "what in the picture speaks for a class, by several methods"),
     "Compare": (compare.show, "what another checkpoint does on the same images, head by head"),
+    "Export": (exporting.show, "figures and tables as files for a paper"),
 }
 """What each part is called, what shows it, and the question that it answers."""
 

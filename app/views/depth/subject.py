@@ -14,6 +14,7 @@ from ...figures.encode import csv
 from ...jobs import Job
 from ...measuring import pictures
 from ...measuring.pictures import Pictures
+from . import printing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -133,8 +134,18 @@ def waits(job: Job[Any], cancel: Callable[[], None], key: str = "depth_cancel") 
     button.button("Cancel", key=key, on_click=cancel, width="stretch")
 
 
-def draw(figure: "go.Figure", words: str, key: str) -> None:
-    """A chart, in its own colours; `words` stand for it where it cannot be seen."""
+def draw(
+    figure: "go.Figure",
+    words: str,
+    key: str,
+    *,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    caption: str = "",
+) -> None:
+    """A chart, in its own colours; `words` stand for it where it cannot be seen.
+
+    `rows` and `caption` go with it where it is exported.
+    """
     st.plotly_chart(
         figure,
         key=key,
@@ -142,13 +153,22 @@ def draw(figure: "go.Figure", words: str, key: str) -> None:
         alt=words,
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
     )
+    printing.menu(figure, words, key, rows=rows, caption=caption)
 
 
-def draw_heads(figure: "go.Figure", words: str, key: str) -> None:
-    """A chart whose points are heads, `(layer, head)` first in their custom data; a point at layer
-    −1 stands for none.
+def draw_heads(
+    figure: "go.Figure",
+    words: str,
+    key: str,
+    *,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    caption: str = "",
+) -> None:
+    """A chart whose points are heads, `(layer, head)` first in their custom data; a
+    point at layer −1 stands for none.
 
-    A click chooses the head, a box or lasso marks heads, in all views.
+    A click chooses the head, a box or lasso marks heads, in all views. `rows` and `caption` go with
+    it where it is exported.
     """
     st.plotly_chart(
         figure,
@@ -159,6 +179,7 @@ def draw_heads(figure: "go.Figure", words: str, key: str) -> None:
         on_select=lambda: _take(key),
         selection_mode=("points", "box", "lasso"),
     )
+    printing.menu(figure, words, key, rows=rows, caption=caption)
 
 
 def _take(key: str) -> None:
