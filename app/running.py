@@ -20,6 +20,8 @@ BROWSER_OPTIONS = (
     "--disable-sync",
 )
 """A headless Chromium that works in a container and talks to nobody but the page."""
+NO_TOUR = 'localStorage.setItem("headscope.tour", "seen")'
+"""What a page's script says before all others, where no tour is to lie over it."""
 PATIENCE = 60.0
 """Seconds that a server may take to start on a slow machine."""
 

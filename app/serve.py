@@ -39,7 +39,10 @@ def serve(
     """
     if studies:
         from ..analysis.study import open_study
+        from .studies import samples
 
+        coming = samples()
+        studies = [coming.get(str(study), study) for study in studies]
         for study in studies:
             open_study(study)
         os.environ[STUDIES] = os.pathsep.join(str(study.resolve()) for study in studies)

@@ -19,6 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from .figures import encode
 from .figures import maps as figure_maps
 from .jobs import Job, Jobs
+from .opened import OpenedStudies
 from .serve import FACTORY
 from .shelf import Shelf
 
@@ -38,6 +39,9 @@ IN_DEPTH = 50
 """Results of what is measured in depth: races, removal curves, …"""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
+
+_LAST_WRITTEN: dict[str, int] = {}
+"""When each weights file was written that was looked for."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,13 @@ class Source:
         """Changes when a weights file is written anew."""
         path = Path(self.name).expanduser()
         try:
-            written = path.stat().st_mtime_ns if path.is_file() else 0
-        except OSError:  # a name that no file can have
-            written = 0
-        return "checkpoint", *astuple(self), written
+            written = path.stat().st_mtime_ns if path.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have
+            written = None
+        if written is not None:
+            _LAST_WRITTEN[self.name] = written
+        # A file that was deleted since: what was loaded of it is still good.
+        return "checkpoint", *astuple(self), _LAST_WRITTEN.get(self.name, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +124,7 @@ class _Workshop:
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
-    opened: "Shelf[Study]" = field(default_factory=lambda: Shelf(2))
+    opened: OpenedStudies = field(default_factory=OpenedStudies)
 
 
 @st.cache_resource(show_spinner=False)
@@ -333,16 +340,16 @@ def retry(job: Job[Any]) -> None:
 
 
 def opened_study(path: Path) -> "Study":
-    """The study at a path, read once.
+    """The study at a path, read once, and again where it was written anew.
+
+    What was read of one that has gone or was damaged since is kept: `trouble_with` says so.
 
     Raises:
         HeadscopeError: it cannot be opened.
     """
-    from .. import open_study
+    return _workshop().opened.open(path)
 
-    shelf = _workshop().opened
-    opened = shelf.get(str(path))
-    if opened is None:
-        opened = open_study(path).load()
-        shelf.put(str(path), opened)
-    return opened
+
+def trouble_with(path: Path) -> str | None:
+    """What became of an opened study's files since it was read, in a sentence."""
+    return _workshop().opened.trouble_with(path)

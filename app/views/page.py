@@ -9,6 +9,7 @@ import streamlit as st
 from .. import selection, services
 from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
+from ..linked import GUIDE
 from . import board, heads, pictures, progress, source, target
 from .depth import panel
 from .depth.subject import Subject
@@ -26,7 +27,7 @@ def show() -> None:
     st.html(f"<style>{style}</style>")
     st.session_state.pop("went", None)
     with st.sidebar:
-        st.html('<h1 class="hs-brand"><strong>headscope</strong></h1>')
+        _guide()
         sidebar = _Sidebar(source.choose())
         scene, feed, said = sidebar.show()
     sentences = [*selection.notes(), *said]
@@ -35,6 +36,18 @@ def show() -> None:
     heads.show(scene, feed)
     board.bring(sidebar.subject)
     panel.show(sidebar.subject)
+
+
+def _guide() -> None:
+    """The page's name, the tour, and what the last session looked at."""
+
+    def go() -> None:
+        search = st.session_state["guide"].get("went")
+        if isinstance(search, str):
+            selection.went_to(search)
+
+    with st.container(key="guide"):
+        GUIDE(key="guide", on_went_change=go)
 
 
 Drawn = tuple[heads.Scene, heads.Feed | None, list[str]]

@@ -12,6 +12,7 @@ import streamlit as st
 
 from ...figures.packing import pack
 from ...linked import BRING
+from .. import net
 from ..depth.subject import Subject
 
 
@@ -20,5 +21,12 @@ def bring(subject: Subject) -> None:
     with st.container(key="parts"):
         for module in pkgutil.iter_modules(__path__):
             panel = importlib.import_module(f"{__name__}.{module.name}")
-            content = {"panel": module.name, **panel.part(subject)}
+            content = {
+                "panel": module.name,
+                **net.guarded(
+                    f"the panel {module.name}",
+                    lambda panel=panel: panel.part(subject),
+                    lambda sentence: {"waiting": sentence},
+                ),
+            }
             BRING(key=f"board {module.name}", data=pack(content))

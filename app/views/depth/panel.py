@@ -10,6 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
+from .. import net
 from . import bench, patterns, ranking, sinks, strength, together, why
 from .subject import BEHIND, Subject, change_everywhere
 
@@ -79,7 +80,7 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
         job = None
     else:
         show_part, _ = PARTS[part]
-        job = show_part(subject)
+        job = net.guarded(part, lambda: show_part(subject), net.show)
     running = job is not None and job.running
     if running != watching:
         st.session_state[_WATCHING] = running
