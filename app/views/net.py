@@ -1,4 +1,4 @@
-"""The last net: an error that nobody foresaw is a sentence with a way out, and a line in the log."""
+"""The last net: an unforeseen error is a sentence with a way out, and a line in the log."""
 
 import html
 import logging

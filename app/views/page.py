@@ -46,8 +46,7 @@ def _guide() -> None:
         if isinstance(search, str):
             selection.went_to(search)
 
-    with st.container(key="guide"):
-        GUIDE(key="guide", on_went_change=go)
+    GUIDE(key="guide", on_went_change=go)
 
 
 Drawn = tuple[heads.Scene, heads.Feed | None, list[str]]
