@@ -5,7 +5,9 @@ const TOUR = [
   {
     at: ".hs-gallery, [data-testid='stFileUploader']",
     title: "Pick a picture",
-    text: "Choose one of these, or upload your own above them. The model looks at it at once.",
+    text: () => document.querySelector("[data-testid='stFileUploader']")
+      ? "Choose one of these, or upload your own above them. The model looks at it at once."
+      : "These are the study’s images. Choose one; maps and numbers are then about it. To look at a picture of your own, choose a checkpoint above.",
   },
   {
     at: ".hs-atlas",
@@ -70,7 +72,7 @@ class Tour {
     const { title, text } = TOUR[this.step];
     setText(this.count, `${this.step + 1} of ${TOUR.length}`);
     setText(this.title, title);
-    setText(this.text, text);
+    setText(this.text, typeof text === "function" ? text() : text);
     setText(this.next, this.step === TOUR.length - 1 ? "Done" : "Next");
     this.back.hidden = this.step === 0;
     this.node.dataset.step = String(this.step + 1);
