@@ -6,6 +6,7 @@ result. This is the one module with an `st.cache_*`.
 """
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # both import torch; the page shows its frame first
 
 UPLOAD_BYTES = 400_000_000
 """Decoded pixels of uploaded pictures that the server keeps, for all sessions together."""
+FRAME_SECONDS = 3.0
+"""Longest that loading a checkpoint waits for a page that needs none at first."""
 CHECKPOINTS = 3
 """Checkpoints in memory."""
 MAP_BYTES = 400_000_000
@@ -184,10 +187,12 @@ def load_source(source: Source) -> "Checkpoint":
     )
 
 
-def checkpoint(source: Source) -> "Job[Checkpoint]":
-    """The checkpoint, loading."""
+def checkpoint(source: Source, after: threading.Event | None = None) -> "Job[Checkpoint]":
+    """The checkpoint, loading; begun after an event (or a few seconds), if one is given."""
 
     def work(job: "Job[Checkpoint]") -> "Checkpoint":
+        if after is not None:
+            after.wait(FRAME_SECONDS)
         job.report(0)
         loaded = load_source(source)
         _ = loaded.digest  # cached there; a large checkpoint takes a second
