@@ -15,6 +15,7 @@ from zarr.abc.store import Store
 
 from ..models.errors import HeadscopeError
 from ..models.layout import TokenLayout
+from . import one_file
 
 FORMAT_VERSION = 3
 """Of the store's layout; a reader refuses a newer one. Format 2 lacks numbers of all images
@@ -54,8 +55,19 @@ class Study:
     @property
     def path(self) -> Path | None:
         """Where the study is on disk, if it is."""
-        root = getattr(self.store, "root", None)
+        name = "path" if self.is_one_file else "root"
+        root = getattr(self.store, name, None)
         return None if root is None else Path(root)
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether it is a zip, which can be read and sent, but not be written to."""
+        return one_file.is_in_one_file(self.store)
+
+    @property
+    def source(self) -> Path | Store:
+        """What opens the store anew, as it is by now."""
+        return self.store if self.path is None or self.is_one_file else self.path
 
     @property
     def model(self) -> str:
@@ -108,17 +120,18 @@ class Study:
         group = zarr.open_group(self.store, mode="r")
         return self.n_done == self.n_images and not unwritten(group, of_all)
 
-    def load(self) -> "Study":
-        """The study with all its numbers read into memory; the pixels stay where they are.
+    def load(self, *, pixels: int = 0) -> "Study":
+        """The study with all its numbers read into memory, and the pixels where they are at most
+        `pixels` bytes; else they stay where they are.
 
         Raises:
             HeadscopeError: part of the store cannot be read.
         """
         try:
             for name, variable in self.data.variables.items():
-                if name != "pixels":
+                if name != "pixels" or variable.nbytes <= pixels:
                     variable.load()
-        except (OSError, RuntimeError, ValueError) as error:
+        except one_file.UNREADABLE as error:
             raise _damaged(self.path) from error
         return self
 
@@ -137,12 +150,26 @@ class Study:
                 yield variable if ablation is None else variable.sel(ablation=ablation)
 
     def save(self, path: str | Path) -> "Study":
-        """A copy of the study at a new place on disk.
+        """A copy of the study at a new place on disk: a folder, or one file where `path` ends in
+        `.zip`.
 
         Raises:
             HeadscopeError: there is something at `path`, or it cannot be written.
         """
-        target = create_group(path)
+        path = Path(path)
+        if not one_file.is_meant(path):
+            self._copy_to(create_group(path), joined=False)
+            return open_study(path)
+        _check_free(path)
+        try:
+            with one_file.packing(path) as group:
+                self._copy_to(group, joined=self.is_complete)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return open_study(path)
+
+    def _copy_to(self, target: zarr.Group, *, joined: bool) -> None:
+        """Write all of it into an empty group; `joined`: several images in one chunk."""
         source = zarr.open_group(self.store, mode="r")
         target.update_attributes(dict(source.attrs))
         for name, array in source.arrays():
@@ -150,7 +177,8 @@ class Study:
                 name,
                 shape=array.shape,
                 dtype=array.dtype,
-                chunks=array.chunks,
+                chunks=one_file.chunks(array) if joined else array.chunks,
+                compressors=one_file.compressor(array) if joined else "auto",
                 fill_value=array.fill_value,
                 dimension_names=_dims(array),
                 attributes=dict(array.attrs),
@@ -161,12 +189,13 @@ class Study:
             if not _holds_results(name, array):
                 copy[...] = array[...]
                 continue
-            for index in np.flatnonzero(self.data["done"]).tolist():  # it may outgrow memory
-                copy[index] = array[index]
+            rows = copy.chunks[0]
+            done = np.flatnonzero(self.data["done"])
+            for start in dict.fromkeys((done // rows * rows).tolist()):  # it may outgrow memory
+                copy[start : start + rows] = array[start : start + rows]
         from .patterns.storage import copy_patterns
 
         copy_patterns(self, target)
-        return open_study(path)
 
     def __str__(self) -> str:
         return (
@@ -192,19 +221,32 @@ def create_group(path: str | Path) -> zarr.Group:
         HeadscopeError: there is something at `path`, or it cannot be written.
     """
     path = Path(path)
-    if path.exists():
-        raise HeadscopeError(f"{path} exists already; choose another place or delete it first.")
+    _check_free(path)
+    if one_file.is_meant(path):
+        raise HeadscopeError(
+            f"{path} would be one file, which cannot grow image by image: write a folder, such as "
+            f"{path.with_suffix('')}, and save the finished study as {path.name} from Python."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return zarr.open_group(path, mode="w-", zarr_format=3)
     except OSError as error:
-        raise HeadscopeError(
-            f"{path} cannot be written ({error.strerror or error}); choose another place."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _check_free(path: Path) -> None:
+    if path.exists():
+        raise HeadscopeError(f"{path} exists already; choose another place or delete it first.")
+
+
+def _unwritable(path: Path, error: OSError) -> HeadscopeError:
+    return HeadscopeError(
+        f"{path} cannot be written ({error.strerror or error}); choose another place."
+    )
 
 
 def open_study(path: str | Path) -> Study:
-    """A study from disk, complete or interrupted.
+    """A study from disk, a folder or one `.zip` file, complete or interrupted.
 
     Raises:
         HeadscopeError: there is none at `path`, a newer headscope wrote it, or part of it is gone.
@@ -213,9 +255,15 @@ def open_study(path: str | Path) -> Study:
     try:
         if not path.exists():
             raise HeadscopeError(f"There is no study at {path}.")
-        group = zarr.open_group(path, mode="r")
+        source = one_file.store_of(path) if one_file.is_meant(path) else path
+        group = zarr.open_group(source, mode="r")
         version = group.attrs.get("format_version")
-    except (OSError, ValueError, KeyError, TypeError, zarr.errors.GroupNotFoundError) as error:
+    except (
+        *one_file.UNREADABLE,
+        KeyError,
+        TypeError,
+        zarr.errors.GroupNotFoundError,
+    ) as error:
         raise HeadscopeError(
             f"{path} is not a study: it is no Zarr group that can be read. Run headscope analyze "
             "to make one."
@@ -248,7 +296,7 @@ def _check_whole(group: zarr.Group, path: Path) -> None:
             expected = n_done if _holds_results(name, array) else array.nchunks
             if array.nchunks_initialized < expected:
                 raise _damaged(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*one_file.UNREADABLE, KeyError, TypeError) as error:
         raise _damaged(path) from error
 
 

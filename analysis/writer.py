@@ -55,6 +55,11 @@ class StudyWriter:
         wanted = json.dumps({"images": [digest for digest, _ in images.values()], **settings})
         if out is not None and Path(out).exists():
             study = open_study(out)
+            if study.is_one_file:
+                raise HeadscopeError(
+                    f"{out} is a study in one file, which cannot be gone on with: choose another "
+                    "place, or save it as a folder first."
+                )
             is_asked = _provenance(checkpoint)
             other = [
                 word

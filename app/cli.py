@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..models.errors import HeadscopeError
+from .demo_studies import add_studies
 from .explain_command import add_explain
 from .models_command import add_models
 from .patterns_command import add_patterns
@@ -33,6 +34,7 @@ _APP = """\
 examples:
   headscope                                      the same as "headscope app"
   headscope app --study photos.zarr              begin with a computed study
+  headscope app --study sample/supervised        begin with one that comes with headscope
   headscope app --port 8600 --no-browser         on a machine without a screen
 
 Ctrl-C stops it. Nothing leaves the machine: the page is served to this computer
@@ -163,7 +165,8 @@ def _add_app(commands: "argparse._SubParsersAction[_Parser]") -> None:
         default=[],
         dest="studies",
         metavar="X.zarr",
-        help="begin with this study; given again, further ones to go over to or compare with",
+        help="begin with this study (sample/supervised comes with headscope); given again, "
+        "further ones to go over to or compare with",
     )
     parser.add_argument(
         "--factory",
@@ -292,7 +295,7 @@ def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = commands.add_parser("demo", help="make the demo checkpoints again")
+    parser = commands.add_parser("demo", help="make the demo checkpoints and sample studies again")
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train = _command(actions, "train", "train the demo checkpoints", _TRAIN)
     train.add_argument("names", nargs="*", metavar="NAME", help="such as supervised (default: all)")
@@ -325,6 +328,7 @@ def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
         )
 
     train.set_defaults(run=run)
+    add_studies(actions, _command)
 
 
 _MODEL = (

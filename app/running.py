@@ -20,6 +20,8 @@ BROWSER_OPTIONS = (
     "--disable-sync",
 )
 """A headless Chromium that works in a container and talks to nobody but the page."""
+NO_TOUR = 'localStorage.setItem("headscope.tour", "seen")'
+"""What a page's script says before all others, where no tour is to lie over it."""
 PATIENCE = 60.0
 """Seconds that a server may take to start on a slow machine."""
 
@@ -29,18 +31,22 @@ def find_browser() -> str | None:
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def serving(*arguments: str, prepare: str = "") -> Iterator[str]:
-    """The address of `headscope app`, on a free port, until the block ends.
+def serving(*arguments: str, prepare: str = "", port: int | None = None) -> Iterator[str]:
+    """The address of `headscope app`, by default on a free port, until the block ends.
 
     `prepare` is Python that the new process runs first.
 
     Raises:
         RuntimeError: it did not start; with what it said.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port() if port is None else port
     main = "import sys; from headscope.app.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [

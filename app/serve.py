@@ -26,6 +26,9 @@ FACTORY = "HEADSCOPE_FACTORY"
 FIRST_PORT = 8501
 _PORTS_TRIED = 50
 
+_FIRST = ("pandas", ".figures.atlas", "plotly.graph_objects", "..analysis.study")
+_LATER = ("timm", "..models.loading", "..analysis.maps", "..analysis.analyze")
+
 _EVERYONE = ("0.0.0.0", "::", "")
 
 
@@ -39,7 +42,10 @@ def serve(
     """
     if studies:
         from ..analysis.study import open_study
+        from .studies import samples
 
+        coming = samples()
+        studies = [coming.get(str(study), study) for study in studies]
         for study in studies:
             open_study(study)
         os.environ[STUDIES] = os.pathsep.join(str(study.resolve()) for study in studies)
@@ -54,7 +60,9 @@ def serve(
 
     signal.signal(signal.SIGINT, _stop_at_once)
     threading.Thread(target=_announce, args=address, daemon=True).start()
-    threading.Thread(target=_warm_up, daemon=True).start()
+    # In the order in which a page needs it; a study's page shows its numbers without torch.
+    heavy = _FIRST if studies else (*_FIRST, *_LATER)
+    threading.Thread(target=_warm_up, args=(heavy,), daemon=True).start()
     bootstrap.load_config_options(flags)
     bootstrap.run(str(_folder() / "main.py"), False, [], flags)  # noqa: FBT003
 
@@ -168,6 +176,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _warm_up() -> None:
+def _warm_up(names: Sequence[str]) -> None:
     """Import what takes longest while the browser opens: the page waits for less."""
-    importlib.import_module("timm")
+    for name in names:
+        importlib.import_module(name, __package__)

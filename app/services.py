@@ -6,6 +6,7 @@ result. This is the one module with an `st.cache_*`.
 """
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from .figures import encode
 from .figures import maps as figure_maps
 from .figures.packing import n_bytes
 from .jobs import Job, Jobs
+from .opened import OpenedStudies
 from .serve import FACTORY
 from .shelf import Shelf
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:  # both import torch; the page shows its frame first
 
 UPLOAD_BYTES = 400_000_000
 """Decoded pixels of uploaded pictures that the server keeps, for all sessions together."""
+FRAME_SECONDS = 3.0
+"""Longest that loading a checkpoint waits for a page that needs none at first."""
 CHECKPOINTS = 3
 """Checkpoints in memory."""
 MAP_BYTES = 400_000_000
@@ -48,6 +52,9 @@ REFERENCES = 3
 """What heads give over a set of images, in memory; that of ViT-B/16 has 15 MB."""
 STUDIES = 200
 """Studies of one picture in memory, each of about the size of its crop."""
+
+_LAST_WRITTEN: dict[str, int] = {}
+"""When each weights file was written that was looked for."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,13 @@ class Source:
         """Changes when a weights file is written anew."""
         path = Path(self.name).expanduser()
         try:
-            written = path.stat().st_mtime_ns if path.is_file() else 0
-        except OSError:  # a name that no file can have
-            written = 0
-        return "checkpoint", *astuple(self), written
+            written = path.stat().st_mtime_ns if path.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have
+            written = None
+        if written is not None:
+            _LAST_WRITTEN[self.name] = written
+        # A file that was deleted since: what was loaded of it is still good.
+        return "checkpoint", *astuple(self), _LAST_WRITTEN.get(self.name, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +147,7 @@ class _Workshop:
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
-    opened: "Shelf[Study]" = field(default_factory=lambda: Shelf(2))
+    opened: OpenedStudies = field(default_factory=OpenedStudies)
 
 
 @st.cache_resource(show_spinner=False)
@@ -224,10 +234,12 @@ def load_source(source: Source) -> "Checkpoint":
     )
 
 
-def checkpoint(source: Source) -> "Job[Checkpoint]":
-    """The checkpoint, loading."""
+def checkpoint(source: Source, after: threading.Event | None = None) -> "Job[Checkpoint]":
+    """The checkpoint, loading; begun after an event (or a few seconds), if one is given."""
 
     def work(job: "Job[Checkpoint]") -> "Checkpoint":
+        if after is not None:
+            after.wait(FRAME_SECONDS)
         job.report(0)
         loaded = load_source(source)
         _ = loaded.digest  # cached there; a large checkpoint takes a second
@@ -384,16 +396,16 @@ def retry(job: Job[Any]) -> None:
 
 
 def opened_study(path: Path) -> "Study":
-    """The study at a path, read once.
+    """The study at a path, read once, and again where it was written anew.
+
+    What was read of one that has gone or was damaged since is kept: `trouble_with` says so.
 
     Raises:
         HeadscopeError: it cannot be opened.
     """
-    from .. import open_study
+    return _workshop().opened.open(path)
 
-    shelf = _workshop().opened
-    opened = shelf.get(str(path))
-    if opened is None:
-        opened = open_study(path).load()
-        shelf.put(str(path), opened)
-    return opened
+
+def trouble_with(path: Path) -> str | None:
+    """What became of an opened study's files since it was read, in a sentence."""
+    return _workshop().opened.trouble_with(path)

@@ -32,6 +32,7 @@ def picture(browser: Browser, address: str, *, scheme: str, part: str | None = N
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, device_scale_factor=2, color_scheme=scheme
     )
+    context.add_init_script(running.NO_TOUR)
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector('.hs-root[data-state="complete"]', timeout=120_000)

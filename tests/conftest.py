@@ -1,6 +1,6 @@
 """Checkpoints that several tests look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,6 +9,15 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import headscope as hs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def headscope_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests open is not remembered on the machine, nor what was opened there offered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
 
 GRID, PATCH_PX = 4, 8
 SINK_PATCH = 5

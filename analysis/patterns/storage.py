@@ -15,6 +15,7 @@ import zarr
 import zarr.errors
 
 from ...models.errors import HeadscopeError
+from ..one_file import UNREADABLE
 from ..study import Study
 from .autoencoder import Autoencoder
 from .clustering import Clustering
@@ -45,8 +46,13 @@ def save_patterns(patterns: "Patterns", study: Study) -> None:
             f"These patterns are of {models}, and the study is of {study.model} (other weights); "
             "keep them in a study of one of their checkpoints."
         )
+    if study.is_one_file:
+        raise HeadscopeError(
+            f"{study.path} is one file, which cannot be changed: save the study as a folder, and "
+            "the patterns into that."
+        )
     try:
-        root = zarr.open_group(study.path or study.store, mode="r+")
+        root = zarr.open_group(study.source, mode="r+")
         group = root.require_group(GROUP)
         taken = [int(name) for name in group.group_keys() if name.isdecimal()]
         name = str(max(taken, default=0) + 1)
@@ -67,10 +73,10 @@ def open_patterns(study: Study) -> "Patterns":
         HeadscopeError: it has none, a newer headscope wrote them, or part of them is gone.
     """
     try:
-        root = zarr.open_group(study.path or study.store, mode="r")
+        root = zarr.open_group(study.source, mode="r")
         group = root.get(GROUP)
         current = group.attrs.get("current") if isinstance(group, zarr.Group) else None
-    except (OSError, ValueError, KeyError, zarr.errors.GroupNotFoundError) as error:
+    except (*UNREADABLE, KeyError, zarr.errors.GroupNotFoundError) as error:
         raise _damaged(study) from error
     if current is None or not isinstance(group, zarr.Group):
         raise HeadscopeError(
@@ -87,7 +93,7 @@ def open_patterns(study: Study) -> "Patterns":
         if not isinstance(run, zarr.Group):
             raise _damaged(study)
         return _read(run)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (*UNREADABLE, KeyError, TypeError) as error:
         raise _damaged(study) from error
 
 
@@ -98,7 +104,7 @@ def has_patterns(study: Study) -> bool:
 
 def which_patterns(study: Study) -> str | None:
     """What tells the patterns of a study from those that it had before; None where it has none."""
-    group = zarr.open_group(study.path or study.store, mode="r").get(GROUP)
+    group = zarr.open_group(study.source, mode="r").get(GROUP)
     if not isinstance(group, zarr.Group) or "current" not in group.attrs:
         return None
     return str(group.attrs["current"])
@@ -108,7 +114,7 @@ def copy_patterns(study: Study, target: zarr.Group) -> None:
     """The patterns of a study, if it has any, into the store of another, as they lie there: also
     what a newer headscope wrote, or what is damaged, which `open_patterns` says.
     """
-    source = zarr.open_group(study.path or study.store, mode="r").get(GROUP)
+    source = zarr.open_group(study.source, mode="r").get(GROUP)
     if not isinstance(source, zarr.Group) or "current" not in source.attrs:
         return
     name = str(source.attrs["current"])

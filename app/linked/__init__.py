@@ -38,6 +38,16 @@ def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
 
 FEED = _component("feed", "feed.js", "feed_entry.js")
 BRING = _component("bring", "parts.js", "parts_entry.js")
+GUIDE = _component(
+    "guide",
+    "basics.js",
+    "tour.js",
+    "lost.js",
+    "last.js",
+    "guide_entry.js",
+    html='<div class="hs-brand"><h1>headscope</h1><button type="button" class="hs-help" '
+    'aria-label="Show the tour" title="Show the tour">?</button></div>',
+)
 GALLERY = _component(
     "gallery",
     "basics.js",

@@ -1,5 +1,6 @@
 """The page: its parts in order, and what each of them waits for."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import streamlit as st
 from .. import selection, services
 from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
-from . import board, heads, pictures, progress, source, target
+from ..linked import GUIDE
+from . import board, heads, net, pictures, progress, source, target
 from .depth import panel
 from .depth.subject import Subject
 
@@ -27,7 +29,7 @@ def show() -> None:
     st.html(f"<style>{style}</style>")
     st.session_state.pop("went", None)
     with st.sidebar:
-        st.html('<h1 class="hs-brand"><strong>headscope</strong></h1>')
+        _guide()
         sidebar = _Sidebar(source.choose())
         scene, feed, said = sidebar.show()
     sentences = [*selection.notes(), *said]
@@ -37,6 +39,18 @@ def show() -> None:
     heads.show(scene, feed, sidebar.subject)
     board.bring(sidebar.subject)
     panel.show(sidebar.subject)
+    sidebar.shown.set()
+
+
+def _guide() -> None:
+    """The page's name, the tour, and what the last session looked at."""
+
+    def go() -> None:
+        search = st.session_state["guide"].get("went")
+        if isinstance(search, str):
+            selection.went_to(search)
+
+    GUIDE(key="guide", on_went_change=go)
 
 
 Drawn = tuple[heads.Scene, heads.Feed | None, list[str]]
@@ -53,9 +67,15 @@ class _Sidebar:
         self.said: list[str] = []
         self.subject = Subject()
         """What is shown below the linked plots."""
+        self.shown = threading.Event()
+        """Whether this run has sent all of the page."""
 
     def show(self) -> Drawn:
-        loading = services.checkpoint(self.choice.source) if self.choice.source else None
+        loading = None
+        if self.choice.source is not None:
+            # A study's numbers need no checkpoint, and importing torch beside them slows them.
+            after = self.shown if self.choice.study is not None else None
+            loading = services.checkpoint(self.choice.source, after)
         checkpoint: Checkpoint | None = self._result(loading)
         source.details(self.choice, checkpoint, loading=loading in self.pending)
         if self.choice.study is not None:
@@ -198,8 +218,12 @@ class _Sidebar:
             return None
         try:
             return job.result
-        except HeadscopeError as error:
-            st.error(str(error))
+        except Exception as error:
+            if isinstance(error, HeadscopeError):
+                st.error(str(error))
+            else:
+                net.LOG.error("%s failed", job.title, exc_info=error)
+                net.show(net.sentence(error, job.title))
             if st.button("Try again", key=f"retry {job.title}"):
                 services.retry(job)
                 st.rerun()

@@ -4,6 +4,7 @@ import html
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -46,19 +47,24 @@ def choose() -> Choice:
         "Checkpoint",
         names if chosen in (None, *names) else [*names, chosen],
         key="checkpoint",
-        format_func=lambda name: f"S{name[1:]}" if name.startswith(OPENED) else name,
+        format_func=_titled,
         accept_new_options=True,
         placeholder="Choose, or type a name",
         on_change=_take,
-        help="An embedded checkpoint, or type any timm name, hf-hub:owner/name, or the path of a "
-        ".safetensors or .pth file, and press Enter.",
+        help="A study or an embedded checkpoint, or type any timm name, hf-hub:owner/name, the "
+        "path of a .safetensors or .pth file, or that of a study, and press Enter.",
     )
     if chosen is None:
+        st.caption("Choose a checkpoint or a study above, or type a name and press Enter.")
         return Choice(None)
     if study is not None:
         return Choice(source_of(study), study)
     now = selection.current()
     return Choice(services.Source(chosen, now.arch, now.weights != "random"))
+
+
+def _titled(name: str) -> str:
+    return studies.title(name.removeprefix(OPENED)) if name.startswith(OPENED) else name
 
 
 def _opened() -> "tuple[str | None, Study | None]":
@@ -68,16 +74,25 @@ def _opened() -> "tuple[str | None, Study | None]":
     now = selection.current()
     if now.checkpoint is not None:
         return None, None
-    known, sentences = studies.known(), []
+    # One that vanished while it is open goes on with what was read of it.
+    opened: dict[str, Path] = st.session_state.setdefault("opened_studies", {})
+    known, sentences = opened | studies.known(), []
     name = now.study if now.study is not None else studies.first()
     if name is not None and name not in known:
         sentences.append(
-            f"There is no study {name} here: open it with headscope app --study {name}."
+            f"There is no study {name} here: open it with headscope app --study {name}, or type "
+            "its path where the checkpoint is chosen."
         )
         name = studies.first()
     study = None
     try:
-        study = None if name is None else services.opened_study(known[name])
+        if name is not None:
+            study = services.opened_study(known[name])
+            if (trouble := services.trouble_with(known[name])) is not None:
+                st.warning(trouble)
+            elif name not in opened:
+                studies.remember(known[name])
+            opened[name] = known[name]
     except HeadscopeError as error:
         st.error(str(error))
         name = None
@@ -90,6 +105,10 @@ def _take() -> None:
     name = st.session_state["checkpoint"]
     name = name.strip() if isinstance(name, str) else None
     changes: dict[str, Any] = dict.fromkeys(("study", "arch", "weights", "target", "checkpoint"))
+    path = None if name is None else studies.at(name)
+    if path is not None:  # a study's place was typed
+        studies.remember(path)
+        name = OPENED + (studies.named(path) or str(path))
     if name is not None and name.startswith(OPENED):
         changes |= {"study": name.removeprefix(OPENED), "image": None, "images": None}
     else:

@@ -44,10 +44,14 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     errors: list[str] = []
     contexts = []
 
-    def new(*, dark: bool = False, width: int = 1280, height: int = 800) -> Page:
+    def new(
+        *, dark: bool = False, width: int = 1280, height: int = 800, tour: bool = False
+    ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
+        if not tour:
+            context.add_init_script(running.NO_TOUR)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)

@@ -19,6 +19,7 @@ import streamlit as st
 from ...figures.packing import pack
 from ...jobs import Job
 from ...linked import BRING
+from .. import net
 from ..depth.subject import Subject
 
 EVERY = 0.5
@@ -63,7 +64,10 @@ def asked(panel: str) -> dict[str, Any]:
 
 
 def _bring(name: str, panel: ModuleType, subject: Subject) -> None:
-    BRING(key=f"board {name}", data=pack({"panel": name, **panel.part(subject)}))
+    part = net.guarded(
+        f"the panel {name}", lambda: panel.part(subject), lambda sentence: {"waiting": sentence}
+    )
+    BRING(key=f"board {name}", data=pack({"panel": name, **part}))
 
 
 def _panels() -> dict[str, ModuleType]:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from ... import selection
 from ...jobs import Job
+from .. import net
 from . import (
     bench,
     compare,
@@ -106,7 +107,7 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
         job = None
     else:
         show_part, _ = PARTS[part]
-        job = show_part(subject)
+        job = net.guarded(part, lambda: show_part(subject), net.show)
     running = any(each is not None and each.running for each in (job, of_set))
     if running != watching:
         st.session_state[_WATCHING] = running

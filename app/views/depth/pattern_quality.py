@@ -158,7 +158,7 @@ def save(subject: Subject, learned: work.Learned, found: work.Grouped) -> "Job[b
     if learned.saved and not changed:
         st.caption(f"Saved in {name}. {command}")
         return None
-    if not os.access(study.path, os.W_OK):
+    if study.is_one_file or not os.access(study.path, os.W_OK):
         st.caption(f"{name} cannot be written, so the patterns are not kept. {command}")
         return None
     if not learned_from(found, study):
