@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from .. import selection
-from ..figures import palette
+from ..figures import atlas, layers, palette, profile
 from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
 from .depth import panel
+
+if TYPE_CHECKING:
+    from ... import Study
 
 TAKEN = ("layer", "head", "token", "place", "metric", "scope", "marked", "off", "images")
 """What the linked plots choose."""
@@ -42,8 +45,34 @@ class Scene:
     """Whether the maps of all heads are in the browser."""
 
 
-def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
-    """The scene as the browser takes it: plain values only."""
+def of_study(study: "Study", image: int) -> Scene:
+    """The scene of an image of a study, without its maps."""
+    data = study.data
+    n_heads = tuple(int(n) for n in data["n_heads"].values)
+    sides = [
+        layers.LayerSides(layer.queries, layer.keys, layer.attention)
+        for layer in study.layer_layouts
+    ]
+    return Scene(
+        n_heads=n_heads,
+        layers=layers.payload(sides),
+        size=(data.sizes["row"], data.sizes["column"]),
+        image=str(data["image"].values[image]),
+        n_images=data.sizes["image"],
+        metrics=metrics(study, image, n_heads),
+        profile=profile.payload(data, image, n_heads, sides),
+        measured=True,
+    )
+
+
+def metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
+    """Every number per head of an image, and its mean."""
+    found = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
+    return atlas.payload(found, image, n_heads)
+
+
+def drawn(scene: Scene) -> dict[str, Any]:
+    """What is drawn of the scene, as the browser takes it: plain values only."""
     return {
         "n_heads": list(scene.n_heads),
         **(scene.layers or {"tokens": [], "layers": []}),
@@ -57,6 +86,13 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         "feed": scene.feed,
         "on_demand": not scene.complete,
         "palette": palette.payload(),
+    }
+
+
+def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
+    """The scene with what is chosen, as the browser takes it."""
+    return {
+        **drawn(scene),
         "plotly": plotly_address(),
         "stamp": stamp,
         "heard": st.session_state.get("heard"),

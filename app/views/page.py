@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from .. import selection, services
-from ..figures import atlas, layers, maps, predictions, profile
+from ..figures import layers, maps, predictions, profile
 from ..jobs import Job
 from . import board, heads, pictures, progress, source, target
 from .depth import panel
@@ -85,25 +85,14 @@ class _Sidebar:
                 fixed=True,
             )
         progress.show(self.pending, None)
-        n_heads = tuple(int(n) for n in data["n_heads"].values)
-        sides = [
-            layers.LayerSides(layer.queries, layer.keys, layer.attention)
-            for layer in study.layer_layouts
-        ]
-        self._fit(n_heads, layers.n_queries(sides), study.model)
-        scene = heads.Scene(
-            n_heads=n_heads,
-            layers=layers.payload(sides),
-            size=(data.sizes["row"], data.sizes["column"]),
-            image=str(data["image"].values[image]),
-            n_images=data.sizes["image"],
-            metrics=_metrics(study, image, n_heads),
-            profile=profile.payload(data, image, n_heads, sides),
-            measured=True,
+        scene = replace(
+            heads.of_study(study, image),
             waiting="" if look else waiting,
             feed=look.digest if look else None,
             complete=look is None or maps.fits(look.maps),
         )
+        n_queries = tuple(layer.queries.n_tokens for layer in study.layer_layouts)
+        self._fit(scene.n_heads, n_queries, study.model)
         return scene, _feed(look), self.said
 
     def _of_session(self, checkpoint: "Checkpoint | None") -> Drawn:
@@ -157,7 +146,7 @@ class _Sidebar:
         if study is not None:
             scene = replace(
                 scene,
-                metrics=_metrics(study, 0, scene.n_heads),
+                metrics=heads.metrics(study, 0, scene.n_heads),
                 profile=profile.payload(study.data, 0, scene.n_heads, sides),
             )
         return scene, _feed(look), self.said
@@ -200,11 +189,6 @@ class _Sidebar:
                 services.retry(job)
                 st.rerun()
             return None
-
-
-def _metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
-    metrics = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
-    return atlas.payload(metrics, image, n_heads)
 
 
 def _study_target(data: Any, image: int) -> int | None:
