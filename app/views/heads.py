@@ -45,8 +45,14 @@ class Scene:
     """Whether the maps of all heads are in the browser."""
 
 
-def of_study(study: "Study", image: int) -> Scene:
-    """The scene of an image of a study, without its maps."""
+def of_study(
+    study: "Study", image: int, numbers: tuple[atlas.HeadMetric, ...] | None = None
+) -> Scene:
+    """The scene of an image of a study, without its maps.
+
+    `numbers` are those of the study, where they were asked for already.
+    """
+    numbers = numbers_of(study) if numbers is None else numbers
     data = study.data
     n_heads = tuple(int(n) for n in data["n_heads"].values)
     sides = [
@@ -59,16 +65,15 @@ def of_study(study: "Study", image: int) -> Scene:
         size=(data.sizes["row"], data.sizes["column"]),
         image=str(data["image"].values[image]),
         n_images=data.sizes["image"],
-        metrics=metrics(study, image, n_heads),
+        metrics=atlas.payload(numbers, image, n_heads),
         profile=profile.payload(data, image, n_heads, sides),
         measured=True,
     )
 
 
-def metrics(study: "Study", image: int, n_heads: tuple[int, ...]) -> list[Any]:
-    """Every number per head of an image, and its mean."""
-    found = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
-    return atlas.payload(found, image, n_heads)
+def numbers_of(study: "Study") -> tuple[atlas.HeadMetric, ...]:
+    """Every number per head that a study has."""
+    return atlas.head_metrics(study.head_metrics(), study.data.get("share"))
 
 
 def drawn(scene: Scene) -> dict[str, Any]:

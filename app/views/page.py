@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from .. import selection, services
-from ..figures import layers, maps, predictions, profile
+from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
 from . import board, heads, pictures, progress, source, target
 from .depth import panel
@@ -146,7 +146,7 @@ class _Sidebar:
         if study is not None:
             scene = replace(
                 scene,
-                metrics=heads.metrics(study, 0, scene.n_heads),
+                metrics=atlas.payload(heads.numbers_of(study), 0, scene.n_heads),
                 profile=profile.payload(study.data, 0, scene.n_heads, sides),
             )
         return scene, _feed(look), self.said
