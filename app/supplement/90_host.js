@@ -69,22 +69,22 @@ class Host {
     const group = imagesIn(selection.images);
     if (group.length) {
       const scenes = await Promise.all(group.map((index) => this.scene(index)));
-      scene = { ...regrouped(scene, scenes), n_images: scenes.length };
+      scene = { ...regrouped(scene, scenes), n_chosen: scenes.length };
     }
     const bytes = feedStore().feeds.has(scene.feed) ? null : await unpacked(`feed-${image}`);
     if (asked !== this.asked) return;
     if (bytes) keepFeed(bytes);
     this.aside.show(image, scene);
-    this.scene_ = { ...scene, image: name };
+    this.drawn = { ...scene, image: name };
     this.redraw();
   }
 
   redraw() {
-    if (!this.scene_) return;
+    if (!this.drawn) return;
     const maps = this.study.images[this.image].maps;
     showLinked({
       data: {
-        ...this.scene_, plotly: "", no_maps: maps ? null : this.study.missing,
+        ...this.drawn, plotly: "", no_maps: maps ? null : this.study.missing,
         stamp: this.stamp, heard: Infinity, selection: this.selection,
       },
       parentElement: this.plots,
@@ -95,13 +95,22 @@ class Host {
   /** What the component tells: Python's part of the conversation. */
   take(key, value) {
     if (key === "selection") {
-      const { told, ...selection } = value;
-      this.go({ selection });
-    } else if (key === "went") this.follow();
+      const { told, off, ...selection } = value;
+      this.go({ selection: { ...selection, off: null } });
+      if (off) this.refuse("Heads are switched off in headscope itself: a file cannot run the model.");
+    } else if (key === "asked") this.refuse("What that shows is computed by headscope itself; it is not in this file.");
+    else if (key === "went") this.follow();
     else if (key === "open" && value.image !== undefined) {
       const image = this.study.images.findIndex(({ name }) => name === value.image);
       if (image >= 0) this.go({ image });
     }
+  }
+
+  /** Says why something is not done, and takes it back. */
+  refuse(sentence) {
+    this.stamp += 1;
+    this.redraw();
+    this.aside.say([sentence]);
   }
 
   key(event) {

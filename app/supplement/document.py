@@ -79,7 +79,7 @@ def _script() -> str:
     for name in _SHOWN:
         text = text.replace(_ENTRY, f"function show{name.capitalize()}", 1)
     host = (path.read_text(encoding="utf-8") for path in sorted(_FOLDER.glob("*.js")))
-    text = "\n".join([text, *host])
+    text = "\n".join([text, "{", *host, "}"])  # a block: its names are its own
     # No part of a script may end it: in strings and comments, a backslash there means nothing.
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 

@@ -54,31 +54,37 @@ def _versions(study: "Study") -> str:
 
 
 def commands(study: "Study") -> list[str]:
-    """What makes the study and the file again; names in capitals stand for the reader's own."""
+    """What makes the study and the file again; names in capitals stand for the reader's own.
+
+    A checkpoint that was made in Python has no name to analyse it by.
+    """
     settings = study.settings
     told: dict[str, Any] = json.loads(study.data.attrs["loaded_with"])
     size = told.get("image_size")
     options: dict[str, Any] = {
         "--factory": told.get("factory"),
-        "--model": None if told.get("factory") else told.get("name") or study.model,
+        "--model": None if told.get("factory") else told.get("name"),
         "--arch": told.get("arch"),
         "--no-pretrained": told.get("pretrained") is False,
         "--in-chans": told.get("in_chans"),
         "--image-size": "x".join(map(str, size)) if size else None,
-        "--precision": told["precision"] if told.get("precision") != "float32" else None,
+        "--precision": told.get("precision") if told.get("precision") != "float32" else None,
         "--target": settings.get("target"),
         "--ablations": ",".join(settings.get("ablations") or ()),
         "--no-importance": not settings.get("ablations"),
         "--labels": None if settings.get("labels") is None else "LABELS",
         "--seed": settings.get("seed") or None,
     }
+    writing = "headscope supplement STUDY.zarr --out FILE.html"
+    if not told.get("name"):
+        return [writing]
     words = ["headscope", "analyze", "IMAGES"]
     for name, value in options.items():
         if value is True:
             words.append(name)
         elif value is not None and value is not False and value != "":
             words += [name, shlex.quote(str(value))]
-    return [" ".join([*words, "--out", "STUDY.zarr"]), "headscope supplement STUDY.zarr"]
+    return [" ".join([*words, "--out", "STUDY.zarr"]), writing]
 
 
 def made_by() -> str:
