@@ -13,9 +13,32 @@ async function bringPlotly() {
   }
 }
 
+/** What the panels of the board draw: of the study, and what is another image by image. */
+class Panels {
+  constructor() {
+    this.parts = new Map();
+  }
+
+  named(start) {
+    return [...document.querySelectorAll(`[id^="${start}"]`)].map(({ id }) => ({ block: id, panel: id.slice(start.length) }));
+  }
+
+  async open() {
+    await Promise.all(this.named("part-").map(async ({ block, panel }) => {
+      keepPart(await unpacked(block));
+      this.parts.set(panel, partStore().parts.get(panel));
+    }));
+  }
+
+  of(image) {
+    return this.named(`of-${image}-`);
+  }
+}
+
 class Host {
-  constructor(study) {
+  constructor(study, panels) {
     this.study = study;
+    this.panels = panels;
     this.stamp = 0;
     this.asked = 0;
     this.scenes = new Map();
@@ -71,9 +94,11 @@ class Host {
       const scenes = await Promise.all(group.map((index) => this.scene(index)));
       scene = { ...regrouped(scene, scenes), n_chosen: scenes.length };
     }
+    const own = await Promise.all(this.panels.of(image).map(async ({ panel, block }) => ({ ...this.panels.parts.get(panel), ...unpack(await unpacked(block)) })));
     const bytes = feedStore().feeds.has(scene.feed) ? null : await unpacked(`feed-${image}`);
     if (asked !== this.asked) return;
     if (bytes) keepFeed(bytes);
+    own.forEach((part) => partStore().parts.set(part.panel, part));
     this.aside.show(image, scene);
     this.drawn = { ...scene, image: name };
     this.redraw();
@@ -110,6 +135,7 @@ class Host {
   refuse(sentence) {
     this.stamp += 1;
     this.redraw();
+    for (const panel of partStore().parts.keys()) partStore().events.dispatchEvent(new CustomEvent("part", { detail: panel }));
     this.aside.say([sentence]);
   }
 
@@ -122,8 +148,9 @@ class Host {
 
 async function openStudy() {
   const study = JSON.parse(await unpackedText("study"));
-  await Promise.all([...document.querySelectorAll('[id^="part-"]')].map(async ({ id }) => keepPart(await unpacked(id))));
-  const host = new Host(study);
+  const panels = new Panels();
+  await panels.open();
+  const host = new Host(study, panels);
   document.getElementById("hs-opening").replaceWith(host.node);
   await host.follow();
   window.setTimeout(bringPlotly);

@@ -22,8 +22,8 @@ WITHOUT = (
     "This file was made without the checkpoint, so it has no attention maps; its numbers are those "
     "of the study."
 )
-_MAPS = 0.8
-"""Share of the time that goes into maps."""
+_MAPS, _NUMBERS = 0.7, 0.15
+"""Shares of the time; the rest goes into the panels of the board."""
 
 
 def supplement(
@@ -81,7 +81,10 @@ def supplement(
     )
 
     def numbering(share: float, text: str) -> None:
-        told(_MAPS + (1 - _MAPS) * share, text)
+        told(_MAPS + _NUMBERS * share, text)
+
+    def paneling(share: float, text: str) -> None:
+        told(_MAPS + _NUMBERS + (1 - _MAPS - _NUMBERS) * share, text)
 
     base, scenes = _scenes(study, numbering)
     page = {
@@ -95,7 +98,7 @@ def supplement(
         "labels": list(study.labels),
     }
     blocks = {"study": packed_json(page)}
-    blocks |= {f"part-{panel}": block for panel, block in parts(study).items()}
+    blocks |= parts(study, paneling)
     for image, (scene, feed) in enumerate(zip(scenes, drawn.blocks, strict=True)):
         blocks |= {f"scene-{image}": scene, f"feed-{image}": feed}
     return document.html(page["title"], blocks)

@@ -170,9 +170,16 @@ def test_panels_of_the_board(
     )
     (tmp_path / "unable.py").write_text("def part(subject):\n    return {}")
     monkeypatch.setattr(views, "__path__", [str(tmp_path)])
-    found = {name: packing.opened(text) for name, text in parts(study).items()}
-    assert found["able"] == pack({"panel": "able", "n": N_SCENES, "waiting": "x"})
-    assert "open the study in headscope" in found["unable"].decode()
+    (tmp_path / "varied.py").write_text(
+        "def of_study(study):\n    return {'n': 0}\n\n"
+        "def of_image(study, image):\n    return {'n': image}"
+    )
+    made = parts(study, lambda *_: None)
+    found = {name: packing.opened(text) for name, text in made.items()}
+    assert found["part-able"] == pack({"panel": "able", "n": N_SCENES, "waiting": "x"})
+    assert "open the study in headscope" in found["part-unable"].decode()
+    assert found["part-varied"] == pack({"panel": "varied", "n": 0})
+    assert found["of-4-varied"] == pack({"n": 4})
 
 
 def test_the_command_that_makes_the_study_again(study: hs.Study) -> None:
