@@ -15,6 +15,7 @@ from .explain_command import add_explain
 from .models_command import add_models
 from .patterns_command import add_patterns
 from .report_command import add_report
+from .supplement_command import add_supplement
 
 DONE, WRONG, INTERRUPTED = 0, 2, 130
 """Exit status: done; wrong usage or input, one sentence on stderr; Ctrl-C."""
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     add_explain(commands, _command, _add_model_options)
     add_patterns(commands, _command)
     add_report(commands, _command)
+    add_supplement(commands, _command)
     _add_inspect(commands)
     add_models(commands, _command)
     _add_demo(commands)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class HeadMetric:
     mass: Float[np.ndarray, "image layer head"] | None = None
     """Share of the attention that the number rests on, where that is less than all."""
 
-    @property
+    @cached_property
     def mean(self) -> Float[np.ndarray, "layer head"]:
         """Mean over the images that have a value."""
         return mean_over_images(self.values)

@@ -25,13 +25,28 @@ def _board(suffix: str) -> list[str]:
     return [f"board/{path.name}" for path in sorted((_FOLDER / "board").glob(f"*.{suffix}"))]
 
 
+_SCRIPTS: dict[str, tuple[str, ...]] = {}
+"""Files of each component, in order; the last holds its entry."""
+
+
+def style() -> str:
+    """The style sheet of all components, with those of the board's panels."""
+    return _text("linked.css", "atlas.css", "card.css", "what_if.css", *_board("css"))
+
+
+def script(*names: str) -> str:
+    """The sources of components, joined, each file once: an ES module."""
+    return _text(*dict.fromkeys(file for name in names for file in _SCRIPTS[name]))
+
+
 def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
+    _SCRIPTS[name] = scripts
     # isolate_styles=False: plotly's own style sheet does not reach into a shadow root.
     return components_v2.component(
         f"headscope_{name}",
         html=html,
-        css=_text("linked.css", "atlas.css", "card.css", "what_if.css", *_board("css")),
-        js=_text(*scripts),
+        css=style(),
+        js=script(name),
         isolate_styles=False,
     )
 

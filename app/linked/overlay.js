@@ -160,7 +160,7 @@ class Overlay {
     const { queries, keys } = state.layer;
     const attends = queries.hasPatches;
     if (!map) {
-      setText(this.readout, "This head's map is on its way.");
+      setText(this.readout, state.data.no_maps ?? "This head's map is on its way.");
       return;
     }
     if (!this.pointed || (attends && state.hover === null)) {

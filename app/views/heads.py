@@ -1,18 +1,21 @@
 """The linked plots: atlas, maps, head card."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from .. import selection
-from ..figures import palette
+from ..figures import atlas, layers, palette, profile
 from ..linked import FEED, LINKED, plotly_address
 from ..selection import Selection
 from . import board
 from .depth import panel
 from .depth.subject import Subject
+
+if TYPE_CHECKING:
+    from ... import Study
 
 TAKEN = ("layer", "head", "token", "place", "metric", "scope", "marked", "off", "images")
 """What the linked plots choose."""
@@ -46,8 +49,44 @@ class Scene:
     """Whether the maps of all heads are in the browser."""
 
 
-def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
-    """The scene as the browser takes it: plain values only."""
+def of_study(
+    study: "Study",
+    image: int,
+    among: Sequence[int] = (),
+    numbers: tuple[atlas.HeadMetric, ...] | None = None,
+) -> Scene:
+    """The scene of an image of a study, without its maps.
+
+    Means are over the images `among`, or all. `numbers` are those of the study, where they were
+    asked for already.
+    """
+    numbers = numbers_of(study) if numbers is None else numbers
+    data = study.data
+    n_heads = tuple(int(n) for n in data["n_heads"].values)
+    sides = [
+        layers.LayerSides(layer.queries, layer.keys, layer.attention)
+        for layer in study.layer_layouts
+    ]
+    return Scene(
+        n_heads=n_heads,
+        layers=layers.payload(sides),
+        size=(data.sizes["row"], data.sizes["column"]),
+        image=str(data["image"].values[image]),
+        n_images=data.sizes["image"],
+        n_chosen=len(among),
+        metrics=atlas.payload(numbers, image, n_heads, among),
+        profile=profile.payload(data, image, n_heads, sides, among),
+        measured=True,
+    )
+
+
+def numbers_of(study: "Study") -> tuple[atlas.HeadMetric, ...]:
+    """Every number per head that a study has."""
+    return atlas.head_metrics(study.head_metrics(), study.data.get("share"))
+
+
+def drawn(scene: Scene) -> dict[str, Any]:
+    """What is drawn of the scene, as the browser takes it: plain values only."""
     return {
         "n_heads": list(scene.n_heads),
         **(scene.layers or {"tokens": [], "layers": []}),
@@ -62,6 +101,13 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         "feed": scene.feed,
         "on_demand": not scene.complete,
         "palette": palette.payload(),
+    }
+
+
+def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
+    """The scene with what is chosen, as the browser takes it."""
+    return {
+        **drawn(scene),
         "plotly": plotly_address(),
         "stamp": stamp,
         "heard": st.session_state.get("heard"),

@@ -1,7 +1,6 @@
 """The page: its parts in order, and what each of them waits for."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,27 +106,15 @@ class _Sidebar:
                 fixed=True,
             )
         progress.show(self.pending, None)
-        n_heads = tuple(int(n) for n in data["n_heads"].values)
-        sides = [
-            layers.LayerSides(layer.queries, layer.keys, layer.attention)
-            for layer in study.layer_layouts
-        ]
-        self._fit(n_heads, layers.n_queries(sides), study.model)
         among = _chosen_images(study)
-        scene = heads.Scene(
-            n_heads=n_heads,
-            layers=layers.payload(sides),
-            size=(data.sizes["row"], data.sizes["column"]),
-            image=str(data["image"].values[image]),
-            n_images=data.sizes["image"],
-            n_chosen=len(among),
-            metrics=_metrics(study, image, n_heads, among),
-            profile=profile.payload(data, image, n_heads, sides, among),
-            measured=True,
+        scene = replace(
+            heads.of_study(study, image, among),
             waiting="" if look else waiting,
             feed=look.digest if look else None,
             complete=look is None or maps.fits(look.maps),
         )
+        n_queries = tuple(layer.queries.n_tokens for layer in study.layer_layouts)
+        self._fit(scene.n_heads, n_queries, study.model)
         return scene, _feed(look), self.said
 
     def _of_session(self, checkpoint: "Checkpoint | None") -> Drawn:
@@ -181,7 +168,7 @@ class _Sidebar:
         if study is not None:
             scene = replace(
                 scene,
-                metrics=_metrics(study, 0, scene.n_heads),
+                metrics=atlas.payload(heads.numbers_of(study), 0, scene.n_heads),
                 profile=profile.payload(study.data, 0, scene.n_heads, sides),
             )
         return scene, _feed(look), self.said
@@ -228,13 +215,6 @@ class _Sidebar:
                 services.retry(job)
                 st.rerun()
             return None
-
-
-def _metrics(
-    study: "Study", image: int, n_heads: tuple[int, ...], among: Sequence[int] = ()
-) -> list[Any]:
-    metrics = atlas.head_metrics(study.head_metrics(), study.data.get("share"))
-    return atlas.payload(metrics, image, n_heads, among)
 
 
 def _chosen_images(study: "Study") -> tuple[int, ...]:
