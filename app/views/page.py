@@ -32,8 +32,9 @@ def show() -> None:
         sidebar = _Sidebar(source.choose())
         scene, feed, said = sidebar.show()
     sentences = [*selection.notes(), *said]
+    said_here = st.empty()  # always: what follows keeps its place
     if sentences:
-        st.warning("  \n".join(sentences))
+        said_here.warning("  \n".join(sentences))
     panel.heed()
     heads.show(scene, feed, sidebar.subject)
     board.bring(sidebar.subject)
