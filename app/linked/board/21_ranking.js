@@ -54,15 +54,13 @@ class HeadRanking {
       this.ranked = order.map((i, place) => ({ layer: heads[i][0], head: heads[i][1], place, ...withInterval(state, part, metric, ...heads[i]) }));
       this.range = stripRange(this.ranked);
       Object.assign(this, { drawnPart: part, drawnValues: state.valuesOf(metric) });
-      this.listed = null;
+      this.listed = false;
       setText(this.title, `${metric.label}${metric.unit ? ` (${metric.unit})` : ""}, ${scopeText(state)}, largest first`);
       setText(this.note, intervalWords(state, part, metric));
     }
     const own = this.ranked.find((each) => each.layer === layer && each.head === head);
-    const shown = this.ranked.slice(0, TOP);
-    if (own && own.place >= TOP) shown.push(own);
-    const listed = shown.map(({ place }) => place).join();
-    if (this.listed !== listed) this.build(shown, listed, metric);
+    if (!this.listed) this.build(metric);
+    this.showLast(own && own.place >= TOP ? own : null, metric);
     for (const row of this.rows) {
       const chosen = row.layer === layer && row.head === head;
       row.node.setAttribute("aria-selected", String(chosen));
@@ -81,33 +79,45 @@ class HeadRanking {
     list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + offsetHeight - list.clientHeight));
   }
 
-  build(shown, listed, metric) {
-    const { app } = this;
-    const { times, write } = ruler(...this.range);
-    const focused = this.rows.some(({ node }) => node === document.activeElement);
-    this.rows = shown.map((each, i) => {
-      const strip = new Strip();
-      strip.show(each, this.range);
-      const interval = Number.isFinite(each.low) ? `, interval ${write(each.low)} to ${write(each.high)}` : "";
-      const node = element(
-        "button", {
-          type: "button", role: "option", class: `hs-importance-row${i && each.place > shown[i - 1].place + 1 ? " hs-importance-apart" : ""}`,
-          "aria-label": `${ordinal(each.place + 1)}: layer ${each.layer}, head ${each.head}, ${write(each.value)} ${times}${metric.unit}${interval}`,
-          "data-layer": String(each.layer), "data-head": String(each.head),
-          onclick: (event) => app.pick(each, event),
-          onpointerenter: () => app.tooltip.overHead(node, each.layer, each.head),
-          onpointerleave: () => app.tooltip.hide(),
-        },
-        element("span", { class: "hs-unit" }, String(each.place + 1)), element("span", {}, `L${each.layer} H${each.head}`),
-        strip.node, element("span", { class: "hs-value" }, `${write(each.value)}${times ? ` ${times.trim()}` : ""}`),
-      );
-      return { node, layer: each.layer, head: each.head };
-    });
+  /** The first heads; the chosen one stands below them where it is not among them. */
+  build(metric) {
+    this.top = this.ranked.slice(0, TOP).map((each) => this.row(each, metric));
+    this.last = null;
+    this.rows = this.top;
     this.list.replaceChildren(...this.rows.map(({ node }) => node));
     if (!this.rows.length) this.list.append(element("p", { class: "hs-muted" }, "No head has a value by this metric."));
-    this.listed = listed;
-    const { layer, head } = app.state.head;
-    if (focused) this.rows.find((row) => row.layer === layer && row.head === head)?.node.focus();
+    this.listed = true;
+  }
+
+  showLast(own, metric) {
+    if (this.last?.place === own?.place) return;
+    const focused = this.last?.node === document.activeElement;
+    this.last?.node.remove();
+    this.last = own ? this.row(own, metric) : null;
+    if (this.last) this.list.append(this.last.node);
+    if (focused) (this.last ?? this.top.at(-1)).node.focus();
+    this.rows = this.last ? [...this.top, this.last] : this.top;
+  }
+
+  row(each, metric) {
+    const { app } = this;
+    const { times, write } = ruler(...this.range);
+    const strip = new Strip();
+    strip.show(each, this.range);
+    const interval = Number.isFinite(each.low) ? `, interval ${write(each.low)} to ${write(each.high)}` : "";
+    const node = element(
+      "button", {
+        type: "button", role: "option", class: `hs-importance-row${each.place > TOP ? " hs-importance-apart" : ""}`,
+        "aria-label": `${ordinal(each.place + 1)}: layer ${each.layer}, head ${each.head}, ${write(each.value)} ${times}${metric.unit}${interval}`,
+        "data-layer": String(each.layer), "data-head": String(each.head),
+        onclick: (event) => app.pick(each, event),
+        onpointerenter: () => app.tooltip.overHead(node, each.layer, each.head),
+        onpointerleave: () => app.tooltip.hide(),
+      },
+      element("span", { class: "hs-unit" }, String(each.place + 1)), element("span", {}, `L${each.layer} H${each.head}`),
+      strip.node, element("span", { class: "hs-value" }, `${write(each.value)}${times ? ` ${times.trim()}` : ""}`),
+    );
+    return { node, layer: each.layer, head: each.head, place: each.place };
   }
 }
 
