@@ -68,8 +68,8 @@ class StrengthOffsets extends StrengthView {
     this.bar.style.backgroundImage = gradient(state.data.palette.attention);
     this.bar.firstChild.style.left = "50%";
     setText(this.high, percent(this.end));
-    const whose = state.looking.scale === "shared" ? "one scale for all" : "own scale";
-    setText(this.unit, `of a patch's attention · ${whose}, square root: middle ${percent(this.end / 4)}`);
+    const whose = state.looking.scale === "shared" ? "share, one scale for all heads" : "share, own scale";
+    setText(this.unit, `${whose}, square root: middle ${percent(this.end / 4)}`);
     this.unit.title = "Colours grow with the square root of the share, so that faint attention is seen beside strong.";
     this.canvas.setAttribute("aria-label", `Layer ${layer}, head ${head}: attention by rows and columns from the query, from 0 to ${percent(this.end)}, ${this.whole}. Arrow keys read it cell by cell.`);
     this.tell();
