@@ -51,7 +51,7 @@ def board(page: Page, address: str) -> Page:
 
 def ready(page: Page) -> None:
     complete(page)
-    page.locator(f"{PANEL}[data-drawn]").wait_for()
+    page.wait_for_selector(f"{PANEL}[data-drawn]")
     page.locator(PANEL).scroll_into_view_if_needed()
 
 
@@ -276,7 +276,7 @@ def test_a_lasso_around_dots_is_the_head_set(board: Page) -> None:
 def test_one_picture_has_no_interval(new_page: Callable[..., Page], server: str) -> None:
     page = new_page(dark=True)
     page.goto(f"{server}/?image=scene-8")
-    page.locator(f"{PANEL}[data-drawn]").wait_for(timeout=180_000)
+    page.wait_for_selector(f"{PANEL}[data-drawn]", timeout=180_000)
     view = tab(page, "trend")
     expect(view).not_to_contain_text("interval over images (")
     expect(view).to_contain_text("dots: heads, this image")
