@@ -50,7 +50,7 @@ def board(page: Page, address: str) -> Page:
     page.goto(f"{address}/?layer=2&head=1")
     complete(page)
     page.wait_for_selector(f"{PANEL}[data-drawn]")
-    page.locator(PANEL).scroll_into_view_if_needed()
+    page.locator(PANEL).first.scroll_into_view_if_needed()
     return page
 
 
@@ -103,7 +103,7 @@ def test_a_dot_is_a_head_on_an_image(board: Page, patterns: Patterns) -> None:
         }""",
         arg=dot,
     )
-    expect(page.locator('[data-act="pattern-image"]')).to_be_hidden()
+    expect(page.locator('[data-act="pattern-image"]').first).to_be_hidden()
 
 
 def test_a_double_click_shows_the_image(board: Page, patterns: Patterns) -> None:
