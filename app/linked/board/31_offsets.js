@@ -68,8 +68,8 @@ class StrengthOffsets extends StrengthView {
     this.bar.style.backgroundImage = gradient(state.data.palette.attention);
     this.bar.firstChild.style.left = "50%";
     setText(this.high, percent(this.end));
-    const whose = state.looking.scale === "shared" ? "one scale for all" : "own scale";
-    setText(this.unit, `of a patch's attention · ${whose}, square root: middle ${percent(this.end / 4)}`);
+    const whose = state.looking.scale === "shared" ? "share, one scale for all heads" : "share, own scale";
+    setText(this.unit, `${whose}, square root: middle ${percent(this.end / 4)}`);
     this.unit.title = "Colours grow with the square root of the share, so that faint attention is seen beside strong.";
     this.canvas.setAttribute("aria-label", `Layer ${layer}, head ${head}: attention by rows and columns from the query, from 0 to ${percent(this.end)}, ${this.whole}. Arrow keys read it cell by cell.`);
     this.tell();
@@ -106,8 +106,12 @@ class StrengthOffsets extends StrengthView {
       for (let column = 0; column < columns.length; column += 1) {
         const value = this.share(row, column);
         if (Number.isNaN(value)) continue;
-        const colour = colourAt(table, this.end > 0 ? Math.sqrt(value / this.end) : 0);
-        image.data.set([...colour, 255], 4 * (row * columns.length + column));
+        const step = 3 * (this.end > 0 ? Math.min(255, Math.round(255 * Math.sqrt(value / this.end))) : 0);
+        const at = 4 * (row * columns.length + column);
+        image.data[at] = table[step];
+        image.data[at + 1] = table[step + 1];
+        image.data[at + 2] = table[step + 2];
+        image.data[at + 3] = 255;
       }
     }
     painter.putImageData(image, 0, 0);
@@ -118,7 +122,7 @@ class StrengthOffsets extends StrengthView {
     const [{ rows, columns, patch_px: [patchHigh, patchWide] }] = this.of;
     const { x, y, wide, high } = this.place;
     const { ink, muted } = this.app.theme;
-    const family = getComputedStyle(this.frame).fontFamily;
+    const family = (this.family ??= getComputedStyle(this.frame).fontFamily);
     const [right, bottom] = [x + wide * columns.length, y + high * rows.length];
     const middle = [(x + right) / 2, (y + bottom) / 2];
     const every = (side, room) => [1, 2, 5, 10, 20, 50].find((step) => step * side >= room) ?? 100;
