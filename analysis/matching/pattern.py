@@ -88,11 +88,15 @@ def _maps(side: Side, own: Patterns | None, form: str) -> PatternMaps:
         )
     pixels = side.study.data["pixels"]
     names = side.study.data["image"].values[side.images]
-    return collect(
-        side.checkpoint,
-        lambda places: pixels.isel(image=side.images[list(places)]).values,
-        [str(name) for name in names],
-        form=form,
+    checkpoint = side.checkpoint
+    return side.once(
+        ("maps", form),
+        lambda: collect(
+            checkpoint,
+            lambda places: pixels.isel(image=side.images[list(places)]).values,
+            [str(name) for name in names],
+            form=form,
+        ),
     )
 
 

@@ -161,7 +161,7 @@ def test_predictions_are_compared(compared: Callable[..., AppTest]) -> None:
     page = view(compared("a.zarr", "b.zarr"), "Predictions")
     assert "of 4 predictions differ" in told(page)
     assert "McNemar's exact test" in told(page)
-    page.toggle(key="compare_all").set_value(True).run()  # noqa: FBT003
+    page.toggle(key="compare_all").set_value(True).run()
     assert len(rest(page).dataframe[0].value) == N
 
 
