@@ -91,7 +91,7 @@ def match_sides(
     tell = progress or (lambda *_: None)
     kinds: dict[str, Callable[[], tuple[np.ndarray, tuple[str, ...]]]] = {
         "strength": lambda: strength(first, second),
-        "pattern": lambda: pattern(first, second),
+        "pattern": lambda: pattern(first, second, lambda s: tell("Reading the maps", s)),
         "output": lambda: output(first, second, lambda s: tell("Reading the head outputs", s)),
     }
     found: dict[str, Float[np.ndarray, "pair_head pair_head"]] = {}
