@@ -1,7 +1,7 @@
 """Several checkpoints in a row, such as a training run: who each head was before, and after."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -78,6 +78,13 @@ class Series:
         if error is not None and not np.isfinite(found).any():
             raise error
         return found
+
+    def with_threshold(self, threshold: float) -> "Series":
+        """The same with another score from which heads match; 0 follows every assigned pair."""
+        matchings = tuple(
+            replace(each, threshold=threshold, quantile=float("nan")) for each in self.matchings
+        )
+        return replace(self, matchings=matchings, tracks=_tracks(matchings))
 
     def changes(self) -> list[dict[str, Any]]:
         """A row for each step after the first: how many heads match, moved, died and appeared."""

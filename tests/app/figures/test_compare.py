@@ -78,9 +78,8 @@ def test_lines_go_between_matched_heads() -> None:
     assert front.y[1] == second.y[2]
     assert [list(each) for each in second.customdata] == [[0, 0], [-1, -1], [1, 0]]
     assert list(second.marker.symbol) == ["circle", "circle-open", "circle"]
-    assert second.showlegend  # (1, 0) of B appeared
+    assert "no match: died in A, appeared in B" in [trace.name for trace in figure.data]
     assert "closest" in second.text[1]
-    assert not first.showlegend
     none = compare_matching.lines(matching(threshold=1.0))
     assert all(trace.mode == "markers" for trace in none.data)
 
