@@ -126,6 +126,8 @@ def matrix(
             if (tuple(matching.heads_a[a].tolist()) in partner) == wanted
         ]
         heads = [tuple(matching.heads_a[a].tolist()) for a, _ in pairs]
+        # The upper end of the scale is light, in either theme.
+        inks = ["#16202b" if values[a, b] > 0.6 else "#ffffff" for a, b in pairs]
         traces.append(
             go.Scatter(
                 x=[names_b[b] for _, b in pairs],
@@ -135,10 +137,10 @@ def matrix(
                 marker={
                     "symbol": symbol,
                     "size": 9,
-                    "color": "#ffffff",
+                    "color": inks,
                     "line": {
                         "width": [3 if head == chosen else 1.5 for head in heads],
-                        "color": "#ffffff",
+                        "color": inks,
                     },
                 },
                 customdata=[list(head) for head in heads],
