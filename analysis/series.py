@@ -1,7 +1,7 @@
 """Several checkpoints in a row, such as a training run: who each head was before, and after."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 
 from ..models.checkpoint import Checkpoint
 from ..models.errors import HeadscopeError
-from .matching.match import CRITERIA, match_heads
+from .matching.match import CRITERIA, LOAD, check, match_sides, side_of
 from .matching.result import Head, HeadMatching
-from .matching.sides import shared_images
+from .matching.sides import IMAGES, shared_images, spread
 from .study import Study
 from .trends import head_scores, mean_of
 
@@ -79,6 +79,13 @@ class Series:
             raise error
         return found
 
+    def with_threshold(self, threshold: float) -> "Series":
+        """The same with another score from which heads match; 0 follows every assigned pair."""
+        matchings = tuple(
+            replace(each, threshold=threshold, quantile=float("nan")) for each in self.matchings
+        )
+        return replace(self, matchings=matchings, tracks=_tracks(matchings))
+
     def changes(self) -> list[dict[str, Any]]:
         """A row for each step after the first: how many heads match, moved, died and appeared."""
         return [
@@ -124,7 +131,8 @@ def series(
     checkpoints: Sequence[Checkpoint | str | None] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Series:
-    """Follow each head through several checkpoints, matching each to the one before.
+    """Follow each head through several checkpoints, matching each to the one before, on the images
+    that all share.
 
     A head that matches none of the one before begins a track; a track ends where nothing matches.
 
@@ -157,28 +165,27 @@ def series(
         f"{model} ({place})" if models.count(model) > 1 else model
         for place, model in enumerate(models)
     ]
+    check(by, weights)
     images = shared_images(studies)
     n = len(studies) - 1
+    compared = images[:, spread(images.shape[1], IMAGES)]
+    sides = [
+        side_of(study, own, given, by)
+        for study, own, given in zip(
+            studies, compared, checkpoints or [LOAD] * len(studies), strict=True
+        )
+    ]
     matchings = []
-    for step, (first, second) in enumerate(pairwise(studies)):
+    for step, (first, second) in enumerate(pairwise(sides)):
 
         def tell(what: str, share: float, step: int = step) -> None:
             if progress is not None:
                 progress(f"{what}, pair {step + 1} of {n}", (step + share) / n)
 
         matchings.append(
-            match_heads(
-                first,
-                second,
-                by=by,
-                weights=weights,
-                threshold=threshold,
-                checkpoints=None
-                if checkpoints is None
-                else (checkpoints[step], checkpoints[step + 1]),
-                progress=tell,
-            )
+            match_sides(first, second, by=by, weights=weights, threshold=threshold, progress=tell)
         )
+        first.forget()
     return Series(
         tuple(studies),
         tuple(numbered if names is None else names),

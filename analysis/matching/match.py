@@ -63,31 +63,35 @@ def match_heads(
         HeadscopeError: there is no such criterion, no image in common, or no criterion that can be
             told.
     """
-    unknown = [name for name in [*by, *(weights or {})] if name not in CRITERIA]
-    if unknown or not by:
-        raise HeadscopeError(
-            f"Heads are matched by {', '.join(CRITERIA)}; got {unknown[0] if unknown else 'none'!r}"
-            "."
-        )
-    told_weights = {name: float((weights or {}).get(name, 1.0)) for name in by}
-    if any(not np.isfinite(each) or each <= 0 for each in told_weights.values()):
-        raise HeadscopeError(
-            f"Weights of criteria are above 0; got {dict(weights or {})}. Leave a criterion out of "
-            "`by` to do without it."
-        )
-    tell = progress or (lambda *_: None)
+    check(by, weights)
     images = shared_images((study_a, study_b))
     images = images[:, spread(images.shape[1], IMAGES)]
-    needed = {"pattern", "output"} & set(by)
     first, second = (
-        _side(study, own, given, load=bool(needed))
+        side_of(study, own, given, by)
         for study, own, given in zip(
-            (study_a, study_b), images, checkpoints or (_LOAD, _LOAD), strict=True
+            (study_a, study_b), images, checkpoints or (LOAD, LOAD), strict=True
         )
     )
+    return match_sides(
+        first, second, by=by, weights=weights, threshold=threshold, progress=progress
+    )
+
+
+def match_sides(
+    first: Side,
+    second: Side,
+    *,
+    by: Sequence[str],
+    weights: Mapping[str, float] | None,
+    threshold: float | None,
+    progress: Progress | None,
+) -> HeadMatching:
+    """`match_heads`, of sides that were made already, on the same images."""
+    told_weights = {name: float((weights or {}).get(name, 1.0)) for name in by}
+    tell = progress or (lambda *_: None)
     kinds: dict[str, Callable[[], tuple[np.ndarray, tuple[str, ...]]]] = {
         "strength": lambda: strength(first, second),
-        "pattern": lambda: pattern(first, second),
+        "pattern": lambda: pattern(first, second, lambda s: tell("Reading the maps", s)),
         "output": lambda: output(first, second, lambda s: tell("Reading the head outputs", s)),
     }
     found: dict[str, Float[np.ndarray, "pair_head pair_head"]] = {}
@@ -114,10 +118,10 @@ def match_heads(
         quantile = QUANTILE
     score = joint[:n, n:]
     return HeadMatching(
-        first=study_a.model,
-        second=study_b.model,
-        n_images=images.shape[1],
-        n_layers=(study_a.data.sizes["layer"], study_b.data.sizes["layer"]),
+        first=first.study.model,
+        second=second.study.model,
+        n_images=len(first.images),
+        n_layers=(first.study.data.sizes["layer"], second.study.data.sizes["layer"]),
         heads_a=first.heads,
         heads_b=second.heads,
         score=score,
@@ -161,15 +165,34 @@ def _null(score: Float[np.ndarray, "own own"]) -> Float[np.ndarray, " pair"]:
     return score[pairs[:, 0], pairs[:, 1]]
 
 
-_LOAD = object()
+LOAD = object()
+"""In the place of a checkpoint: load it as the study says."""
 
 
-def _side(study: Study, images: Int[np.ndarray, " image"], given: object, *, load: bool) -> Side:
+def side_of(
+    study: Study, images: Int[np.ndarray, " image"], given: object, by: Sequence[str]
+) -> Side:
+    """A study with its checkpoint, where there is one and a criterion may need it."""
     if isinstance(given, Checkpoint):
         return Side(study, images, checkpoint_of(study, given))
-    if given is not _LOAD or not load:
+    if given is not LOAD or not {"pattern", "output"} & set(by):
         return Side(study, images, None, given if isinstance(given, str) else "")
     try:
         return Side(study, images, checkpoint_of(study))
     except HeadscopeError as error:
         return Side(study, images, None, str(error).rstrip("."))
+
+
+def check(by: Sequence[str], weights: Mapping[str, float] | None) -> None:
+    """Raise a HeadscopeError where heads cannot be matched by these."""
+    unknown = [name for name in [*by, *(weights or {})] if name not in CRITERIA]
+    if unknown or not by:
+        raise HeadscopeError(
+            f"Heads are matched by {', '.join(CRITERIA)}; got {unknown[0] if unknown else 'none'!r}"
+            "."
+        )
+    if any(not np.isfinite(each) or each <= 0 for each in (weights or {}).values()):
+        raise HeadscopeError(
+            f"Weights of criteria are above 0; got {dict(weights or {})}. Leave a criterion out of "
+            "`by` to do without it."
+        )

@@ -69,10 +69,16 @@ def output(
         if progress is not None:
             progress(done / n)
 
-    grams = [_grams(first, read, tell), _grams(second, read, lambda d: tell(len(first.images) + d))]
-    if over_images:
-        return _cka([_over_images(each) for each in grams]), (told,)
-    return _cka([_within(each) for each in grams]), (told,)
+    before = (0, len(first.images))
+    put_out = [
+        side.once(
+            ("output", told),
+            lambda side=side, done=done: _outputs(side, read, lambda more: tell(done + more)),
+        )
+        for side, done in zip((first, second), before, strict=True)
+    ]
+    centred = _over_images if over_images else _within
+    return _cka([centred(each) for each in put_out]), (told,)
 
 
 def _queries(side: Side) -> list[TokenLayout]:
@@ -101,7 +107,7 @@ def _cells(
     return pooled.flatten(1).unflatten(0, (*patches.shape[:2], -1)).transpose(-2, -1)
 
 
-def _grams(
+def _outputs(
     side: Side,
     read: Callable[[LayerAttention], Float[Tensor, "image head place channel"]],
     tell: Callable[[int], None],

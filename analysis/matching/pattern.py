@@ -16,7 +16,7 @@ Space = Callable[[PatternMaps], Float[np.ndarray, "map entry"]]
 
 
 def pattern(
-    first: Side, second: Side
+    first: Side, second: Side, progress: Callable[[float], None] | None = None
 ) -> tuple[Float[np.ndarray, "pair_head pair_head"], tuple[str, ...]]:
     """Similarity of all heads of both by their maps, and the spaces that it was told in.
 
@@ -29,6 +29,7 @@ def pattern(
     Raises:
         NotThere: the maps of a side are not there, or of other images than the other's.
     """
+    tell = progress or (lambda _: None)
     learned = [_learned(side) for side in (first, second)]
     there = [each for each in learned if each is not None]
     forms = list(dict.fromkeys(each.maps.form for each in there)) or ["offset"]
@@ -38,7 +39,8 @@ def pattern(
     for form in forms:
         try:
             maps = [
-                _maps(side, own, form) for side, own in zip((first, second), learned, strict=True)
+                _maps(side, own, form, lambda share, place=place: tell((place + share) / 2))
+                for place, (side, own) in enumerate(zip((first, second), learned, strict=True))
             ]
         except NotThere as reason:
             reasons.append(str(reason))
@@ -78,7 +80,9 @@ def _across(found: np.ndarray, n: int) -> np.ndarray:
     return found[:n, n:]
 
 
-def _maps(side: Side, own: Patterns | None, form: str) -> PatternMaps:
+def _maps(
+    side: Side, own: Patterns | None, form: str, tell: Callable[[float], None]
+) -> PatternMaps:
     if own is not None and own.maps.form == form:
         return own.maps
     if side.checkpoint is None:
@@ -88,11 +92,16 @@ def _maps(side: Side, own: Patterns | None, form: str) -> PatternMaps:
         )
     pixels = side.study.data["pixels"]
     names = side.study.data["image"].values[side.images]
-    return collect(
-        side.checkpoint,
-        lambda places: pixels.isel(image=side.images[list(places)]).values,
-        [str(name) for name in names],
-        form=form,
+    checkpoint = side.checkpoint
+    return side.once(
+        ("maps", form),
+        lambda: collect(
+            checkpoint,
+            lambda places: pixels.isel(image=side.images[list(places)]).values,
+            [str(name) for name in names],
+            form=form,
+            progress=lambda _, share: tell(share),
+        ),
     )
 
 

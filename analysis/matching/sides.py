@@ -1,8 +1,9 @@
 """What is matched: the heads of two checkpoints, on the images that both studies have."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +15,9 @@ from ..study import Study
 IMAGES = 256
 """Most images that heads are compared on, evenly spread over those that are shared: memory grows
 with heads × images."""
+
+
+T = TypeVar("T")
 
 
 class NotThere(Exception):  # noqa: N818 (no error: the other criteria go on)
@@ -30,6 +34,17 @@ class Side:
     checkpoint: Checkpoint | None = None
     why_not: str = ""
     """Why there is no checkpoint."""
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, kept: a series reads each checkpoint once, for both its neighbours."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def forget(self) -> None:
+        """Give back the memory of what was kept."""
+        self._kept.clear()
 
     @cached_property
     def heads(self) -> Int[np.ndarray, "head 2"]:

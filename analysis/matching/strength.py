@@ -38,7 +38,7 @@ def strength(
     Raises:
         NotThere: the studies have none of these in common.
     """
-    sides = [numbers(side) for side in (first, second)]
+    sides = [side.once("strength", lambda s=side: numbers(s)) for side in (first, second)]
     common = [name for name in sides[0] if name in sides[1]]
     parts = {name: distances([side[name] for side in sides]) for name in common}
     told = tuple(name for name, part in parts.items() if np.isfinite(part).any())

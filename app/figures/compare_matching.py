@@ -51,6 +51,8 @@ def lines(matching: "HeadMatching", *, chosen: Head | None = None, dark: bool = 
         traces.append(
             _lines(front, heights, "chosen head", paint.accent, moved=front[0].moved, width=4)
         )
+    if matching.died or matching.appeared:
+        traces.append(_key_of_alone(paint))
     by_first = {pair.first: pair for pair in matching.pairs}
     by_second = {pair.second: pair for pair in matching.pairs}
     traces += [
@@ -124,6 +126,8 @@ def matrix(
             if (tuple(matching.heads_a[a].tolist()) in partner) == wanted
         ]
         heads = [tuple(matching.heads_a[a].tolist()) for a, _ in pairs]
+        # The upper end of the scale is light, in either theme.
+        inks = ["#16202b" if values[a, b] > 0.6 else "#ffffff" for a, b in pairs]
         traces.append(
             go.Scatter(
                 x=[names_b[b] for _, b in pairs],
@@ -133,10 +137,10 @@ def matrix(
                 marker={
                     "symbol": symbol,
                     "size": 9,
-                    "color": "#ffffff",
+                    "color": inks,
                     "line": {
                         "width": [3 if head == chosen else 1.5 for head in heads],
-                        "color": "#ffffff",
+                        "color": inks,
                     },
                 },
                 customdata=[list(head) for head in heads],
@@ -210,6 +214,22 @@ def _lines(
     )
 
 
+def _key_of_alone(paint: Any) -> go.Scatter:
+    """What stands in the legend for heads without a match."""
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        name="no match: died in A, appeared in B",
+        marker={
+            "symbol": "circle-open",
+            "size": 8,
+            "color": paint.warning,
+            "line": {"width": 2},
+        },
+    )
+
+
 def _heads(
     side: int,
     heights: dict[Head, float],
@@ -228,8 +248,7 @@ def _heads(
         y=list(heights.values()),
         yaxis="y2" if side else "y",
         mode="markers",
-        name=f"{alone} (no match)",
-        showlegend=any(head not in pairs for head in heads),
+        showlegend=False,
         marker={
             "size": 8,
             "symbol": ["circle" if head in pairs else "circle-open" for head in heads],

@@ -43,6 +43,9 @@ def test_heads_are_followed(
             anew = (layer, new) == (3, 2)
             assert path == [[layer, old], [layer, new], [-1, -1] if anew else [layer, new]]
     assert found.tracks[found.track_of(2, (3, 2))].tolist() == [[-1, -1], [-1, -1], [3, 2]]
+    always = found.with_threshold(0.0)
+    assert always.tracks.shape == (24, 3, 2)
+    assert (always.tracks >= 0).all()
     with pytest.raises(hs.HeadscopeError, match="no layer 9"):
         found.track_of(0, (9, 0))
     assert "23 heads can be followed from the first to the last" in found.describe()

@@ -240,6 +240,10 @@ def test_a_series_is_followed(compared: Callable[..., AppTest]) -> None:
     assert len(fates["data"]) == 4
     assert lines["layout"]["xaxis"]["ticktext"] == ["a", "b", "some"]
     assert "3 checkpoints from a to some on 1 image" in told(page)
+    page.toggle(key="compare_always").set_value(True).run()
+    assert "Every head is followed" in told(rest(page))
+    tracks = figures(page)[1]["data"]
+    assert len(tracks) >= 24
     page.selectbox(key="compare_series_x").set_value("entropy").run()
     page.selectbox(key="compare_series_y").set_value("distance").run()
     title = figures(rest(page))[0]["layout"]["yaxis"]["title"]["text"]

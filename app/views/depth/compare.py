@@ -223,13 +223,19 @@ def _scene(subject: Subject, study: "Study", beside: comparing.Other) -> Scene |
     except HeadscopeError as error:
         st.error(str(error))
         return None
-    names = (study.model, other.model)
+    names = (_called(study), _called(other))
     if names[0] == names[1]:
         own = study.path.name if study.path is not None else "this one"
         names = (f"{names[0]} ({own})", f"{names[1]} ({beside.name})")
     scene = Scene(subject, study, other, names, images)
     st.caption(_sentence(scene))
     return scene
+
+
+def _called(study: "Study") -> str:
+    """The checkpoint's name; of a file without the folders."""
+    model = study.model
+    return Path(model).name if model.endswith((".safetensors", ".pth", ".pt", ".bin")) else model
 
 
 def _sentence(scene: Scene) -> str:

@@ -1,7 +1,7 @@
 """What the part "Compare" shows: two checkpoints on the images that both have seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,10 @@ def matching_of(
         lambda job: comparing.matched(job, (scene.a, scene.b), loads, by),
         "Match the heads",
     )
-    return job, asking.result(job)
+    found = asking.result(job)
+    if found is not None:
+        found = replace(found, first=scene.names[0], second=scene.names[1])
+    return job, found
 
 
 def identity(study: "Study") -> tuple[object, ...]:

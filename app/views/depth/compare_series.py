@@ -19,7 +19,7 @@ from .subject import Subject
 if TYPE_CHECKING:
     from ....analysis.series import Series
 
-_X, _Y = "compare_series_x", "compare_series_y"
+_X, _Y, _ALWAYS = "compare_series_x", "compare_series_y", "compare_always"
 _FIRST = ("distance", "entropy")
 
 
@@ -51,6 +51,16 @@ def show(subject: Subject, others: Sequence[comparing.Other]) -> "Job[Any] | Non
     found: Series | None = asking.result(job)
     if found is None:
         return job
+    always = st.toggle(
+        "Follow the best assignment, whatever the score",
+        key=_ALWAYS,
+        persist_state="session",
+        help="Off: a head is followed only where its score is above the null, heads assigned to "
+        "other heads of their own checkpoint; early in training few are. On: every head is "
+        "followed to the head that it is assigned to.",
+    )
+    if always:
+        found = found.with_threshold(0.0)
     metrics = _metrics(studies)
     with left:
         x = _choice("Across", metrics, _X, 0)
@@ -162,11 +172,15 @@ def _sentence(found: "Series") -> str:
         f"{name}, as {reason}" for each in found.matchings for name, reason in each.left_out.items()
     }
     more = f" Left out: {'; '.join(sorted(left_out))}." if left_out else ""
-    limits = [f"{each.threshold:.2f}" for each in found.matchings]
-    return (
-        f"{found.describe()} Heads match from a score of {', '.join(limits)}, each by its null."
-        f"{more}"
-    )
+    limits = ", ".join(f"{each.threshold:.2f}" for each in found.matchings)
+    told = f"Heads match from a score of {limits}, each by its null."
+    if not any(each.threshold for each in found.matchings):
+        scores = [float(p.score) for each in found.matchings for p in each.pairs]
+        told = (
+            "Every head is followed to the one that it is assigned to, with scores from "
+            f"{min(scores):.2f} to {max(scores):.2f}."
+        )
+    return f"{found.describe()} {told}{more}"
 
 
 def _rows(

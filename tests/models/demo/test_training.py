@@ -11,7 +11,7 @@ from safetensors import safe_open
 from headscope.models.demo.objective import GRID, IGNORE, PATCH, KeepPatches, patch_answers
 from headscope.models.demo.recipes import RECIPES, Phase, Recipe
 from headscope.models.demo.scenes import CLASS_NAMES, scene
-from headscope.models.demo.train import Progress, train
+from headscope.models.demo.train import Progress, snapshot_steps, train
 from headscope.models.demo.weights import create
 from headscope.models.errors import HeadscopeError
 
@@ -136,3 +136,26 @@ def test_kept_patches_are_the_chosen_ones_behind_all_prefix_tokens():
     assert gate(tokens) is tokens
     gate.kept = torch.tensor([[3, 0], [1, 2]])
     assert gate(tokens)[..., 0].tolist() == [[0, 1, 5, 2], [6, 7, 9, 10]]
+
+
+def test_snapshots_of_a_run_are_kept(tmp_path: Path, whole: Path):
+    out = tmp_path / "kept"
+    last = train("tiny", out=out, recipe=TINY, progress=lambda _: None, n_held_out=4, snapshots=3)
+    names = sorted(path.name for path in out.glob("*step*"))
+    assert names == [f"tiny-step-{step}.safetensors" for step in (0, 3, 6)]
+    kept = [_tensors(out / name) for name in names]
+    end = _tensors(last)
+    assert all(torch.equal(kept[2][key], end[key]) for key in end)
+    assert all(torch.equal(end[key], value) for key, value in _tensors(whole).items())
+    begun = create(TINY).state_dict()
+    assert torch.equal(kept[0]["cls_token"], begun["cls_token"].half())
+    assert not torch.equal(kept[1]["cls_token"], end["cls_token"])
+
+
+def test_snapshots_are_taken_at_doubling_steps():
+    assert snapshot_steps(3000, 5) == (0, 375, 750, 1500, 3000)
+    assert snapshot_steps(3000, 1) == (3000,)
+    assert snapshot_steps(3000, 0) == ()
+    assert snapshot_steps(2, 9) == (0, 1, 2)
+    with pytest.raises(HeadscopeError, match="-1 snapshots"):
+        snapshot_steps(3000, -1)
