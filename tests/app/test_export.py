@@ -20,7 +20,7 @@ from headscope.app.export.package import zipped
 from headscope.app.export.rows import rows_of
 from headscope.app.export.sheet import Sheet
 from headscope.app.figures.paper import Request, makers
-from headscope.app.figures.template import DARK
+from headscope.app.figures.template import DARK, figure
 from headscope.models.demo import scenes
 
 ALONE = ["atlas", "hops", "offsets", "predictions", "ranking", "scatter", "sinks", "trend"]
@@ -48,7 +48,7 @@ def request_(paths: tuple[Path, Path]) -> Request:
 @pytest.fixture(scope="module")
 def chart() -> go.Figure:
     dots = go.Scatter(x=[1, 2, 3], y=[3.0, None, 1.5], name="dots", mode="markers")
-    return go.Figure([dots]).update_layout(height=300)
+    return figure(dots, dark=False, height=300)
 
 
 @pytest.fixture
@@ -103,13 +103,13 @@ def test_formats_are_read_once_each() -> None:
 
 
 def test_all_text_has_one_size_and_a_dark_chart_becomes_light(chart: go.Figure) -> None:
-    dark = go.Figure(chart)
+    dark = figure(*chart.data, dark=True, height=300)
     dark.update_layout(font_color=DARK.text, xaxis={"title": {"text": "x", "font": {"size": 9}}})
     made = style.printed(dark, Sheet(font="serif"))
     text = made.to_json()
     assert text is not None
     assert DARK.text not in text
-    assert set(re.findall(r'"size":(\d+)', text)) == {"13"}
+    assert set(re.findall(r'"size":(\d+)', text)) == {"13"}, text
     assert "Liberation Serif" in text
     # 7 pt of text are 13 px: 89 mm are 252.28 pt, or 468.5 px.
     assert made.layout.width == 469
@@ -405,7 +405,7 @@ def test_all_tables_without_chrome_or_checkpoint(
     [
         (["--figures", "moon"], "There is no figure 'moon'; there are atlas, "),
         (["--width", "wide"], "is no length"),
-        (["--metric", "beauty"], "there are js_divergence"),
+        (["--metric", "beauty"], "there are probability_drop, js_divergence"),
         (["--head", "3"], "'3' is no head"),
         (["--image", "x.png"], "There is no image"),
         (["--formats", "eps"], "There is no format"),
