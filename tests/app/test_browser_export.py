@@ -39,6 +39,12 @@ def without_chrome(chrome: str, study: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(autouse=True)
+def patience(page: Page) -> None:
+    """A busy machine takes its time over a first figure."""
+    page.set_default_timeout(180_000)
+
+
 def saved(download: Download, folder: Path) -> bytes:
     path = folder / download.suggested_filename
     download.save_as(path)
@@ -75,14 +81,14 @@ def test_the_zip_of_the_page_has_the_bytes_of_the_command(
     expect(page.get_by_text("89.0 × ")).to_be_visible()
     choose(page, "Width", "183mm")
     expect(page.get_by_text("183.0 × ")).to_be_visible()
-    page.get_by_label("Panel letter").fill("b")
-    page.get_by_label("Panel letter").press("Enter")
+    page.get_by_role("textbox", name="Panel letter").fill("b")
+    page.get_by_role("textbox", name="Panel letter").press("Enter")
     expect(page.locator(".hs-sheet .gtitle")).to_have_text("b")
-    page.get_by_label("Height").fill("nonsense")
-    page.get_by_label("Height").press("Enter")
+    page.get_by_role("textbox", name="Height").fill("nonsense")
+    page.get_by_role("textbox", name="Height").press("Enter")
     expect(page.get_by_text("'nonsense' is no length")).to_be_visible()
-    page.get_by_label("Height").fill("60mm")
-    page.get_by_label("Height").press("Enter")
+    page.get_by_role("textbox", name="Height").fill("60mm")
+    page.get_by_role("textbox", name="Height").press("Enter")
     expect(page.get_by_text(re.compile("183.0 × (59.9|60.0|60.1) mm"))).to_be_visible()
     page.get_by_text("Colours, font, resolution").click()
     choose(page, "^Palette", "cividis")
@@ -134,6 +140,7 @@ def test_a_chart_is_exported_as_it_stands(page: Page, on_study: str, tmp_path: P
     page.locator('.st-key-depth [data-testid="stPopover"] button').first.click()
     page.get_by_role("button", name="PDF").wait_for()
     choose(page, "Width", "3.5 in")
+    expect(page.get_by_text("88.9 × ")).to_be_visible()
     files = files_of(taken(page, "Zip", tmp_path))
     assert {"ranking.pdf", "ranking.csv", "ranking.tex", "ranking.md"} <= set(files)
     box = re.search(rb"/MediaBox \[0 [\d.]+ ([\d.]+) ", files["ranking.pdf"])
