@@ -333,4 +333,7 @@ def profile_rows(found: Profiles) -> list[dict[str, Any]]:
 
 def has_profiles(data: xr.Dataset) -> bool:
     """Whether a study has what the profiles are made of."""
-    return {"hop_share", "hop_mean"} <= set(data) and PATCH in data["query_kind"].values
+    if not {"hop_share", "hop_mean"} <= set(data):
+        return False
+    # Kinds of queries come with `share`, which may not have been asked for.
+    return "query_kind" not in data.coords or PATCH in data["query_kind"].values

@@ -55,7 +55,9 @@ def head(scene: Scene) -> None:
         n_images=n,
         dark=shared.is_dark(),
     )
-    shared.draw_heads(chart, f"{head_words(chosen)}: {name} in {stability:.0%}.", "patterns_shares")
+    words = f"{head_words(chosen)}: {name} in {stability:.0%}."
+    about = f"Patterns of the heads of layer {chosen[0]}, share of n = {n:,} images. {words}"
+    shared.draw_heads(chart, words, "patterns_shares", caption=f"{about} {scene.subject.name}.")
 
 
 def _map(scene: Scene) -> None:

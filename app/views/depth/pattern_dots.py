@@ -12,6 +12,7 @@ from ...figures import why as why_figures
 from ...figures.template import number
 from ...jobs import Job
 from ...measuring import patterns as work
+from . import printing
 from . import subject as shared
 from .pattern_scene import Scene
 from .subject import Subject
@@ -158,6 +159,9 @@ def show(scene: Scene, plane: Any, job: "Job[Any] | None", colour: Colour) -> No
         config={"displaylogo": False},
         on_select=lambda: _take(subject),
         selection_mode=("points", "box", "lasso"),
+    )
+    printing.menu(
+        chart, words, "patterns_dots", caption=f"{words} {subject.name}, n = {found.n_images}."
     )
     shown = (
         f"The plane has {plane.explained:.0%} of the latent variance."

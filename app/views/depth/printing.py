@@ -55,6 +55,7 @@ def menu(
     from ...export.package import Made
     from ...export.rows import rows_of
     from ...export.sheet import Sheet
+    from ...export.style import size
     from ...figures.paper import PaperFigure
 
     with popover:
@@ -73,8 +74,11 @@ def menu(
         found = rows_of(figure) if rows is None else rows
         height = int(figure.layout.height or 380)  # pyright: ignore
         paper = PaperFigure(figure, found, said, keep_height=height > 480)
-        made = Made(title, words, paper)
-        downloads(made, Sheet(width=width), key)
+        made, sheet = Made(title, words, paper), Sheet(width=width)
+        across, down = size(sheet, figure, keep_height=paper.keep_height)
+        mm = sheet.width_mm
+        st.caption(f"{mm:.1f} × {mm * down / across:.1f} mm, text {sheet.font_size:g} pt")
+        downloads(made, sheet, key)
 
 
 def downloads(made: "Made", sheet: "Sheet", key: str, *, preview: bool = False) -> None:

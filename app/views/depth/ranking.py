@@ -68,7 +68,6 @@ def _of_study(subject: Subject, for_metric: Any, for_head: Any) -> None:
         return
     with for_head:
         chosen = _chosen(found)
-    _chart(found, chosen)
     n = len(scores)
     sentences = [
         f"Mean over {n:,} image{'s' * (n != 1)}; a dot a head.",
@@ -76,18 +75,28 @@ def _of_study(subject: Subject, for_metric: Any, for_head: Any) -> None:
         f"No bars: {found.reason}" if found.reason and not found.interval else found.reason,
         about,
     ]
-    st.caption(" ".join(filter(None, sentences)))
+    said = " ".join(filter(None, sentences))
+    _chart(found, chosen, f"{found.label}. {said} {study.model}, n = {n:,}.")
+    st.caption(said)
     _compare(found, scores, chosen)
     shared.offer(ranking_rows(found), f"ranking {subject.name}")
 
 
-def _chart(found: "Ranking", chosen: "Head | None") -> None:
+def _chart(found: "Ranking", chosen: "Head | None", caption: str) -> None:
+    from ....analysis.importance.tables import ranking_rows
+
     n = len(found.heads)
     if n > figures.MOST:
         st.caption(f"The {figures.MOST} most important of {n} heads; the table has all.")
     first = head_words(found.heads[0]).lower()
     words = f"{found.label}: {n} heads in order of importance; the first is {first}."
-    shared.draw(figures.chart(found, chosen=chosen, dark=shared.is_dark()), words, "ranking")
+    shared.draw(
+        figures.chart(found, chosen=chosen, dark=shared.is_dark()),
+        words,
+        "ranking",
+        rows=ranking_rows(found),
+        caption=caption,
+    )
 
 
 def _disagree(study: Any, metric: str) -> tuple[Any, str]:
@@ -211,14 +220,16 @@ def _standing(standing: race.Standing, pictures: Pictures, name: str, *, ended: 
     found = standing.ranking
     if ended:
         st.markdown(f"**{sentence(standing, pictures)}**")
-    _chart(found, _at(found))
-    st.caption(
+    said = (
         f"Mean over the images that each head was measured on; a decided head is measured no more, "
         "and one that was measured on all has no bar. "
         f"Bars: {found.interval}. Decisions rest on pairs of heads, so bars may overlap."
         if not found.reason
         else found.reason
     )
+    n = standing.result.n_images
+    _chart(found, _at(found), f"{found.label}. {said} {name}, n = {n:,} {pictures.words}.")
+    st.caption(said)
     if ended:
         shared.offer(ranking_rows(found), f"race {name}")
 

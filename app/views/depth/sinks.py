@@ -211,7 +211,13 @@ def _heads(report: "SinkReport", chosen: Head, name: str) -> None:
     marked = selection.current().marked_heads
     chart = figures.overview_chart(report, chosen=chosen, marked=marked, dark=shared.is_dark())
     words = f"{n_heads} heads by sink score and concentration; {len(heads)} have a sink."
-    shared.draw_heads(chart, words, "sinks_heads")
+    shared.draw_heads(
+        chart,
+        words,
+        "sinks_heads",
+        rows=figures.head_rows(report),
+        caption=f"{words} {name}, n = {_images(n)}.",
+    )
     endless = int(np.isinf(figures.concentration(report)).sum())
     where = f"at least half of {n:,} images" if n > 1 else "this image"
     st.caption(
@@ -259,13 +265,16 @@ def _hidden(found: measuring.Sinks, name: str) -> None:
     if "token_norm" not in report.data:
         st.caption("No layer of this model gives tokens that its hidden state could be read of.")
         return
+    about = f"{name}, mean over n = {_images(report.n_images)}."
     left, right = st.columns(2, gap="medium")
     with left:
         chart = figures.norms_chart(report, found.rows, dark=shared.is_dark())
-        shared.draw(chart, "The longest and the median token after each layer.", "sinks_norms")
+        words = "The longest and the median token after each layer."
+        shared.draw(chart, words, "sinks_norms", caption=f"{words} {about}")
     with right:
         chart = figures.activations_chart(report, dark=shared.is_dark())
-        shared.draw(chart, "The largest activation after each layer.", "sinks_activations")
+        words = "The largest activation after each layer."
+        shared.draw(chart, words, "sinks_activations", caption=f"{words} {about}")
     st.caption(
         f"Mean over {_images(report.n_images)}; on a logarithmic scale where they differ much."
     )

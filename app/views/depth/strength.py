@@ -55,6 +55,12 @@ def _images(n: int) -> str:
     return f"Mean over {n:,} image{'s' * (n != 1)}. A click on a line or dot chooses the head."
 
 
+def _mean_of(study: Any) -> str:
+    """As a caption on paper ends."""
+    n = study.n_done
+    return f"{study.model}, mean over n = {n:,} image{'s' * (n != 1)}."
+
+
 def _profiles(study: Any, chosen: tuple[int, int], name: str) -> None:
     st.html('<h3 class="hs-depth">Hop profiles of all heads</h3>')
     if not figures.has_profiles(study.data):
@@ -79,7 +85,13 @@ def _profiles(study: Any, chosen: tuple[int, int], name: str) -> None:
     marked = selection.current().marked_heads
     chart = figures.profile_chart(found, chosen, marked=marked, dark=shared.is_dark())
     words = f"Attention by hop of {len(found.heads)} heads; {head_words(chosen).lower()} in front."
-    shared.draw_heads(chart, words, "strength_profiles")
+    shared.draw_heads(
+        chart,
+        words,
+        "strength_profiles",
+        rows=figures.profile_rows(found),
+        caption=f"{words} {_mean_of(study)}",
+    )
     shared.offer(figures.profile_rows(found), f"profiles {name}")
 
 
@@ -98,11 +110,12 @@ def _offsets(study: Any, chosen: tuple[int, int]) -> None:
         )
         return
     words = f"Attention of {head_words(chosen).lower()} by rows and columns from the query."
-    shared.draw(chart, words, "strength_offsets")
-    st.caption(
+    about = (
         "The square is the patch itself. Colours grow with the square root of the share, so that "
         "faint attention is seen beside strong."
     )
+    shared.draw(chart, words, "strength_offsets", caption=f"{words} {about} {_mean_of(study)}")
+    st.caption(about)
 
 
 def _trend(study: Any, strengths: list[HeadMetric], chosen: tuple[int, int]) -> None:
@@ -139,14 +152,16 @@ def _trend(study: Any, strengths: list[HeadMetric], chosen: tuple[int, int]) -> 
         st.info(str(error))
         return
     chart = figures.trend_chart(found, by_key[key].mean, chosen=chosen, dark=shared.is_dark())
-    shared.draw_heads(chart, f"{found.long_name} over layers.", "strength_trend")
     shown = min(len(found.groups), figures.MOST_GROUPS)
     left_out = len(found.groups) - shown
-    st.caption(
+    about = (
         f"Lines: mean over the heads of a layer; bars: {found.confidence:.0%} interval over images "
         f"({found.method}). {found.reason} "
         + (f"The first {shown} of {len(found.groups)} groups are drawn." if left_out else "")
     )
+    words = f"{found.long_name} over layers."
+    shared.draw_heads(chart, words, "strength_trend", caption=f"{words} {about} {_mean_of(study)}")
+    st.caption(about)
 
 
 def _numbers(strengths: list[HeadMetric], chosen: tuple[int, int]) -> None:

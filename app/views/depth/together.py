@@ -170,9 +170,8 @@ def _draw_curves(subject: Subject, pictures: Pictures, measured: together.Measur
         f"{found.value.long_name} against the number of heads removed; area "
         f"{first.area:.3g} with the most important first, {last.area:.3g} with the least important."
     )
-    shared.draw(removal_figures.chart(found, dark=shared.is_dark()), words, "removal")
     n_orders = 0 if found.band is None else len(found.band.curves)
-    st.caption(
+    said = (
         f"{found.value.long_name}, mean {_images(pictures, measured.n_images)}, by zero ablation. "
         f"The band reaches from the lowest to the highest of {n_orders} random orders: an order "
         "inside it says no more about importance than a die. Greedy removes at each step the head "
@@ -180,6 +179,14 @@ def _draw_curves(subject: Subject, pictures: Pictures, measured: together.Measur
         f"Order: {measured.metric[0].lower()}{measured.metric[1:]}, measured on the same images "
         "or on images of the same study, which flatters the order a little."
     )
+    shared.draw(
+        removal_figures.chart(found, dark=shared.is_dark()),
+        words,
+        "removal",
+        rows=curve_rows(found),
+        caption=f"{said} {subject.name}, n = {measured.n_images}.",
+    )
+    st.caption(said)
     st.caption(
         f"Area under the curve (mean height): {number(first.area)} most important first, "
         f"{number(last.area)} least important first, {_areas(found)} random."
@@ -201,7 +208,14 @@ def _draw_synergy(subject: Subject, pictures: Pictures, measured: together.Measu
     left, right = st.columns([3, 2], gap="medium")
     with left:
         words = f"Synergy of every pair of {len(found.heads)} heads, {found.value.units}."
-        shared.draw(synergy_figures.chart(found, dark=shared.is_dark()), words, "synergy")
+        on = f"{subject.name}, n = {measured.n_images}, zero ablation."
+        shared.draw(
+            synergy_figures.chart(found, dark=shared.is_dark()),
+            words,
+            "synergy",
+            rows=rows or None,
+            caption=f"{words} Effect of both without the effects of each; positive: backups. {on}",
+        )
     with right:
         st.markdown(
             "**Positive (orange): backups.** Together the two matter more than apart, as either "

@@ -48,6 +48,7 @@ def show(subject: Subject) -> "Job[Any] | None":
         colour, job = _colour(subject, metrics)
     now = selection.current()
     chosen = None if now.layer is None or now.head is None else (now.layer, now.head)
+    said = _sentence(association(x.values, y.values), x, y)
     shared.draw_heads(
         figures.chart(
             _axis(x),
@@ -59,8 +60,10 @@ def show(subject: Subject) -> "Job[Any] | None":
         ),
         f"{y.label} of all heads against their {x.label.lower()}.",
         "why",
+        rows=_rows(metrics),
+        caption=f"{y.label} of all heads against {x.label.lower()}. {said} {study.model}.",
     )
-    st.caption(_sentence(association(x.values, y.values), x, y))
+    st.caption(said)
     st.caption(
         "Click a dot to choose the head; draw a box or a lasso (in the corner of the chart) to "
         "mark heads in all views."
