@@ -67,8 +67,9 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
 def show(scene: Scene, feed: Feed | None) -> None:
     """Draw the scene; `feed` makes the bytes of the maps."""
     st.session_state.pop("sent_stamp", None)
-    if feed is not None and scene.complete:
-        with st.container(key="feeds"):
+    # The container is always there: what follows it would else be made anew when maps arrive.
+    with st.container(key="feeds"):
+        if feed is not None and scene.complete:
             FEED(key="feed", data=feed(None))
     _linked(scene, feed)
 
@@ -91,7 +92,7 @@ def _linked(scene: Scene, feed: Feed | None) -> None:
         on_open_change=_open,
     )
     if feed is not None and not scene.complete:
-        with st.container(key="feeds"):
+        with st.container(key="feeds_asked_for"):
             FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
     panel.follow()
 

@@ -32,8 +32,9 @@ def show() -> None:
         sidebar = _Sidebar(source.choose())
         scene, feed, said = sidebar.show()
     sentences = [*selection.notes(), *said]
-    if sentences:
-        st.warning("  \n".join(sentences))
+    with st.container(key="said"):  # always: what follows would else be made anew
+        if sentences:
+            st.warning("  \n".join(sentences))
     heads.show(scene, feed)
     board.bring(sidebar.subject)
     panel.show(sidebar.subject)
