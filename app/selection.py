@@ -228,6 +228,11 @@ def went_to(search: str) -> None:
     _follow(query)
 
 
+def go_to(search: str) -> None:
+    """Look at an address of this page that was written down earlier; the browser goes there, too."""
+    _follow(dict(parse_qsl(search.removeprefix("?"))))
+
+
 def _keep_quietly(query: Mapping[str, str]) -> None:
     """Take an address over from the browser without telling it: said back, it would become a new
     entry of the history where the browser has gone on to the next address meanwhile.

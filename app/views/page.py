@@ -47,7 +47,7 @@ def _guide() -> None:
     def go() -> None:
         search = st.session_state["guide"].get("went")
         if isinstance(search, str):
-            selection.went_to(search)
+            selection.go_to(search)
 
     GUIDE(key="guide", on_went_change=go)
 

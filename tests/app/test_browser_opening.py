@@ -123,9 +123,14 @@ def test_nothing_jumps_when_the_selection_changes(
     page.evaluate(
         """() => {
             window.shifts = [];
+            window.moved = [];
             new PerformanceObserver((list) => {
                 for (const entry of list.getEntries()) {
-                    shifts.push(entry.value, ...entry.sources.map((s) => s.node?.className ?? ""));
+                    shifts.push(entry.value);
+                    for (const { node } of entry.sources) {
+                        const at = node?.nodeType === Node.TEXT_NODE ? node.parentElement : node;
+                        if (at && !at.closest(".hs-numbers")) moved.push(at.outerHTML.slice(0, 200));
+                    }
                 }
             }).observe({ type: "layout-shift" });
         }"""
@@ -138,7 +143,10 @@ def test_nothing_jumps_when_the_selection_changes(
     expect(text(page, "query")).to_have_text("Query patch 3, 4 attends to")
     select(page, "metric").select_option("entropy")
     expect(page).to_have_url(address_has(metric="entropy"))
-    assert page.evaluate("shifts") == []
+    # Numbers in a right-aligned column are wider or narrower; nothing else moves. (0.1 is what the
+    # web vitals call good for a whole visit.)
+    assert page.evaluate("moved") == []
+    assert sum(page.evaluate("shifts")) < 0.1
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
