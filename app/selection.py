@@ -229,7 +229,7 @@ def went_to(search: str) -> None:
 
 
 def go_to(search: str) -> None:
-    """Look at an address of this page that was written down earlier; the browser goes there, too."""
+    """Look at an address that was written down earlier; the browser goes there, too."""
     _follow(dict(parse_qsl(search.removeprefix("?"))))
 
 

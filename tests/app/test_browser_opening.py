@@ -129,7 +129,7 @@ def test_nothing_jumps_when_the_selection_changes(
                     shifts.push(entry.value);
                     for (const { node } of entry.sources) {
                         const at = node?.nodeType === Node.TEXT_NODE ? node.parentElement : node;
-                        if (at && !at.closest(".hs-numbers")) moved.push(at.outerHTML.slice(0, 200));
+                        if (at && !at.closest(".hs-numbers")) moved.push(at.outerHTML);
                     }
                 }
             }).observe({ type: "layout-shift" });
