@@ -7,6 +7,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 Scope = Literal["image", "mean"]
 
@@ -222,7 +223,27 @@ def went_to(search: str) -> None:
     The browser tells it by itself: the address that comes with every run may be the one from
     before the last change, which the browser had not heard of when it asked.
     """
+    query = dict(parse_qsl(search.removeprefix("?")))
+    _keep_quietly(query)
+    _follow(query)
+
+
+def go_to(search: str) -> None:
+    """Look at an address that was written down earlier; the browser goes there, too."""
     _follow(dict(parse_qsl(search.removeprefix("?"))))
+
+
+def _keep_quietly(query: Mapping[str, str]) -> None:
+    """Take an address over from the browser without telling it: said back, it would become a new
+    entry of the history where the browser has gone on to the next address meanwhile.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    with context.session_state.query_params() as kept:
+        kept.clear_with_no_forward_msg(preserve_embed=True)
+        for key, value in query.items():
+            kept.set_with_no_forward_msg(key, value)
 
 
 def _follow(query: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 // The last session: what was looked at before, offered to a visit that asks for nothing.
 
 const LAST = "headscope.last";
+const ACTS = ["pointerdown", "keydown", "click", "change"]; // also of who uses no pointer
 const KEEP_EVERY = 2000; // ms
 
 /** An address in words: "Study pets.zarr, cat.jpg, layer 3, head 1". */
@@ -32,8 +33,7 @@ class Last {
       this.acted = true;
       this.hide();
     };
-    document.addEventListener("pointerdown", this.act, true);
-    document.addEventListener("keydown", this.act, true);
+    for (const kind of ACTS) document.addEventListener(kind, this.act, true);
     window.addEventListener("pagehide", this.keep);
     this.keeping = setInterval(this.keep, KEEP_EVERY);
     this.offer();
@@ -66,8 +66,7 @@ class Last {
   }
 
   close() {
-    document.removeEventListener("pointerdown", this.act, true);
-    document.removeEventListener("keydown", this.act, true);
+    for (const kind of ACTS) document.removeEventListener(kind, this.act, true);
     window.removeEventListener("pagehide", this.keep);
     clearInterval(this.keeping);
     this.hide();

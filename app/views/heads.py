@@ -118,9 +118,8 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
 def show(scene: Scene, feed: Feed | None, subject: Subject) -> None:
     """Draw the scene; `feed` makes the bytes of the maps, `subject` is what the board is about."""
     st.session_state.pop("sent_stamp", None)
-    with st.container(
-        key="feeds"
-    ):  # always: the plots keep their place on the page, and their node
+    # The container is always there: what follows it would else be made anew when maps arrive.
+    with st.container(key="feeds"):
         if feed is not None and scene.complete:
             FEED(key="feed", data=feed(None))
     _linked(scene, feed, subject)
@@ -146,7 +145,7 @@ def _linked(scene: Scene, feed: Feed | None, subject: Subject) -> None:
         on_again_change=lambda: None,
     )
     if feed is not None and not scene.complete:
-        with st.container(key="feeds_on_demand"):
+        with st.container(key="feeds_asked_for"):
             FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
     board.follow(subject)
     panel.follow()

@@ -32,9 +32,9 @@ def show() -> None:
         sidebar = _Sidebar(source.choose())
         scene, feed, said = sidebar.show()
     sentences = [*selection.notes(), *said]
-    said_here = st.empty()  # always: what follows keeps its place
-    if sentences:
-        said_here.warning("  \n".join(sentences))
+    with st.container(key="said"):  # always: what follows would else be made anew
+        if sentences:
+            st.warning("  \n".join(sentences))
     panel.heed()
     heads.show(scene, feed, sidebar.subject)
     board.bring(sidebar.subject)
@@ -48,7 +48,7 @@ def _guide() -> None:
     def go() -> None:
         search = st.session_state["guide"].get("went")
         if isinstance(search, str):
-            selection.went_to(search)
+            selection.go_to(search)
 
     GUIDE(key="guide", on_went_change=go)
 
