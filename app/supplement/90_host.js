@@ -110,7 +110,7 @@ class Host {
     showLinked({
       data: {
         ...this.drawn, plotly: "", no_maps: maps ? null : this.study.missing,
-        stamp: this.stamp, heard: Infinity, selection: this.selection,
+        stamp: this.stamp, heard: Infinity, offline: true, selection: this.selection,
       },
       parentElement: this.plots,
       setStateValue: (key, value) => this.take(key, value),
@@ -131,12 +131,14 @@ class Host {
     }
   }
 
-  /** Says why something is not done, and takes it back. */
+  /** Says why something is not done, and takes it back; after whoever asked is done with asking. */
   refuse(sentence) {
-    this.stamp += 1;
-    this.redraw();
-    for (const panel of partStore().parts.keys()) partStore().events.dispatchEvent(new CustomEvent("part", { detail: panel }));
-    this.aside.say([sentence]);
+    window.setTimeout(() => {
+      this.stamp += 1;
+      this.redraw();
+      for (const panel of partStore().parts.keys()) partStore().events.dispatchEvent(new CustomEvent("part", { detail: panel }));
+      this.aside.say([sentence]);
+    });
   }
 
   key(event) {
