@@ -117,6 +117,16 @@ class Host {
     });
   }
 
+  /** Panels that a file cannot draw take no room; their names stand where the page says how it was made. */
+  leaveOut() {
+    const absent = [...this.panels.parts.values()].filter((part) => part.absent);
+    const nodes = absent.map(({ panel }) => this.plots.querySelector(`[data-panel="${panel}"]`)).filter(Boolean);
+    nodes.forEach((node) => {
+      node.hidden = true;
+    });
+    this.aside.tellAbsent(nodes.map((node) => node.querySelector("h2").textContent));
+  }
+
   /** What the component tells: Python's part of the conversation. */
   take(key, value) {
     if (key === "selection") {
@@ -155,6 +165,7 @@ async function openStudy() {
   const host = new Host(study, panels);
   document.getElementById("hs-opening").replaceWith(host.node);
   await host.follow();
+  host.leaveOut();
   window.setTimeout(bringPlotly);
 }
 

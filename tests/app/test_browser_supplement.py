@@ -381,6 +381,19 @@ class Counting {
   }
 }
 PANELS.push(Counting);
+
+class Absent {
+  constructor(app) {
+    this.name = "absent";
+    this.panel = boardPanel(app, { name: this.name, title: "Of a server" });
+    this.node = this.panel.node;
+  }
+
+  draw(part) {
+    this.panel.waits(part);
+  }
+}
+PANELS.push(Absent);
 """
 VIEW = """
 def of_study(study):
@@ -399,6 +412,7 @@ def test_panels_of_the_board(
     views_folder = tmp_path / "views"
     views_folder.mkdir()
     (views_folder / "counting.py").write_text(VIEW)
+    (views_folder / "absent.py").write_text("def part(subject):\n    return {}")
     (tmp_path / "counting.js").write_text(PANEL)
     *scripts, entry = linked._SCRIPTS["linked"]
     files = {"linked": (*scripts, str(tmp_path / "counting.js"), entry)}
@@ -417,6 +431,9 @@ def test_panels_of_the_board(
     expect(text(page, "notes")).to_contain_text("it is not in this file")
     expect(page.locator('[data-action="ask"]')).to_have_text("ask")
     expect(page.locator(".hs-asks")).to_be_hidden()
+    expect(page.locator('[data-panel="absent"]')).to_be_hidden()
+    page.get_by_text("How this was made").click()
+    expect(text(page, "absent")).to_contain_text("not in this file: Of a server.")
 
 
 def test_a_file_that_was_cut(file: bytes, browser: Browser, tmp_path: Path) -> None:
