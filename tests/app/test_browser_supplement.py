@@ -29,7 +29,7 @@ from .browsing import (
     select,
     text,
 )
-from .supplements import EVIL, METRICS, evil, scenes
+from .supplements import EVIL, METRICS, PANEL, VIEW, evil, scenes
 
 pytestmark = pytest.mark.browser
 Opened = Callable[..., Page]
@@ -356,53 +356,6 @@ def test_a_study_without_classes(open_file: Opened) -> None:
     expect(text(page, "profile")).to_be_visible()
     cell(page, 0, 0).click()
     expect(page).to_have_url(re.compile("#layer=0&head=0"))
-
-
-PANEL = """
-class Counting {
-  constructor(app) {
-    this.name = "counting";
-    this.panel = boardPanel(app, { name: this.name, title: "Counting" });
-    this.node = this.panel.node;
-    this.number = element("b", { "data-text": "number" });
-    const ask = (event) => {
-      app.setStateValue("asked", { panel: "counting", wants: { more: true } });
-      setText(event.target, "asking");
-    };
-    this.button = element("button", { "data-action": "ask", onclick: ask });
-    const more = element("button", { class: "hs-asks" }, "more");
-    this.panel.body.append(this.number, this.button, more);
-  }
-
-  draw(part) {
-    if (this.panel.waits(part)) return;
-    setText(this.number, `${part.n} of ${part.of}`);
-    setText(this.button, "ask");
-  }
-}
-PANELS.push(Counting);
-
-class Absent {
-  constructor(app) {
-    this.name = "absent";
-    this.panel = boardPanel(app, { name: this.name, title: "Of a server" });
-    this.node = this.panel.node;
-  }
-
-  draw(part) {
-    this.panel.waits(part);
-  }
-}
-PANELS.push(Absent);
-"""
-VIEW = """
-def of_study(study):
-    return {"n": -1, "of": study.n_images}
-
-
-def of_image(study, image):
-    return {"n": image}
-"""
 
 
 def test_panels_of_the_board(
