@@ -18,6 +18,7 @@ class Aside {
     this.notes = element("p", { class: "hs-note", role: "status", "data-text": "notes" });
     this.predictions = element("div", { class: "hs-predictions", role: "group", "aria-label": "Predictions" });
     this.target = element("p", { class: "hs-muted", "data-text": "target" });
+    this.absent = element("p", { "data-text": "absent" });
     this.theme = switchOf("theme", "Colours of the page", SCHEMES, (scheme) => {
       this.setTheme(scheme);
       try {
@@ -36,6 +37,7 @@ class Aside {
         "How this was made",
         element("p", {}, "The study, and this file of it; names in capitals are yours:"),
         element("pre", { tabindex: "0" }, study.commands.join("\n")),
+        this.absent,
         element("p", {}, "To switch heads off, measure more or compare, open the study in the app: headscope app --study STUDY.zarr"),
       ),
       this.details(
@@ -122,6 +124,11 @@ class Aside {
     const target = scene.predictions?.target ?? -1;
     setText(this.target, target >= 0 ? `Target class of the numbers: ${labels[target]}`
       : scene.predictions ? "" : "None: the checkpoint has no classes, it computes features.");
+  }
+
+  /** Names of the panels that are left out. */
+  tellAbsent(titles) {
+    setText(this.absent, titles.length ? `Computed as you look, and so not in this file: ${titles.join(", ")}.` : "");
   }
 
   say(notes) {

@@ -110,11 +110,21 @@ class Host {
     showLinked({
       data: {
         ...this.drawn, plotly: "", no_maps: maps ? null : this.study.missing,
-        stamp: this.stamp, heard: Infinity, selection: this.selection,
+        stamp: this.stamp, heard: Infinity, offline: true, selection: this.selection,
       },
       parentElement: this.plots,
       setStateValue: (key, value) => this.take(key, value),
     });
+  }
+
+  /** Panels that a file cannot draw take no room; their names stand where the page says how it was made. */
+  leaveOut() {
+    const absent = [...this.panels.parts.values()].filter((part) => part.absent);
+    const nodes = absent.map(({ panel }) => this.plots.querySelector(`[data-panel="${panel}"]`)).filter(Boolean);
+    nodes.forEach((node) => {
+      node.hidden = true;
+    });
+    this.aside.tellAbsent(nodes.map((node) => node.querySelector("h2").textContent));
   }
 
   /** What the component tells: Python's part of the conversation. */
@@ -131,12 +141,14 @@ class Host {
     }
   }
 
-  /** Says why something is not done, and takes it back. */
+  /** Says why something is not done, and takes it back; after whoever asked is done with asking. */
   refuse(sentence) {
-    this.stamp += 1;
-    this.redraw();
-    for (const panel of partStore().parts.keys()) partStore().events.dispatchEvent(new CustomEvent("part", { detail: panel }));
-    this.aside.say([sentence]);
+    window.setTimeout(() => {
+      this.stamp += 1;
+      this.redraw();
+      for (const panel of partStore().parts.keys()) partStore().events.dispatchEvent(new CustomEvent("part", { detail: panel }));
+      this.aside.say([sentence]);
+    });
   }
 
   key(event) {
@@ -153,6 +165,7 @@ async function openStudy() {
   const host = new Host(study, panels);
   document.getElementById("hs-opening").replaceWith(host.node);
   await host.follow();
+  host.leaveOut();
   window.setTimeout(bringPlotly);
 }
 

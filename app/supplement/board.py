@@ -12,7 +12,10 @@ from .feeds import Told
 if TYPE_CHECKING:
     from ...analysis.study import Study
 
-ABSENT = "This panel is computed as you look, which a file cannot do: open the study in headscope."
+_ABSENT = {
+    "waiting": "This is computed as you look, which a file cannot do: open the study in headscope.",
+    "absent": True,
+}
 
 
 def parts(study: "Study", told: Told) -> dict[str, str]:
@@ -20,7 +23,7 @@ def parts(study: "Study", told: Told) -> dict[str, str]:
 
     A panel whose view has `of_study(study)`, of the same form as its `part`, is drawn from that,
     with what `of_image(study, image)`, if there is one, puts in its place for the image that is
-    shown. Any other says that it is not in the file.
+    shown. Any other is left out, which the page says.
     """
     found: dict[str, str] = {}
     names = [module.name for module in pkgutil.iter_modules(views.__path__)]
@@ -28,7 +31,7 @@ def parts(study: "Study", told: Told) -> dict[str, str]:
         told(place / len(names), f"panel {name}")
         view = importlib.import_module(f"{views.__name__}.{name}")
         of_study = getattr(view, "of_study", None)
-        part: dict[str, Any] = {"waiting": ABSENT} if of_study is None else of_study(study)
+        part: dict[str, Any] = _ABSENT if of_study is None else of_study(study)
         if "part" in part.get("action", {}):  # what it would open needs the server
             part = {key: value for key, value in part.items() if key != "action"}
         found[f"part-{name}"] = packed(pack({"panel": name, **part}))

@@ -14,6 +14,52 @@ METRICS = ["js_divergence", "entropy", "distance", "share", "hop_share", "hop_me
 N_SCENES = 5
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'>"
 """A label, a name or a title that would run if it were read as HTML."""
+PANEL = """\
+class Counting {
+  constructor(app) {
+    this.name = "counting";
+    this.panel = boardPanel(app, { name: this.name, title: "Counting" });
+    this.node = this.panel.node;
+    this.number = element("b", { "data-text": "number" });
+    const ask = (event) => {
+      app.setStateValue("asked", { panel: "counting", wants: { more: true } });
+      setText(event.target, "asking");
+    };
+    this.button = element("button", { "data-action": "ask", onclick: ask });
+    const more = element("button", { class: "hs-asks" }, "more");
+    this.panel.body.append(this.number, this.button, more);
+  }
+
+  draw(part) {
+    if (this.panel.waits(part)) return;
+    setText(this.number, `${part.n} of ${part.of}`);
+    setText(this.button, "ask");
+  }
+}
+PANELS.push(Counting);
+
+class Absent {
+  constructor(app) {
+    this.name = "absent";
+    this.panel = boardPanel(app, { name: this.name, title: "Of a server" });
+    this.node = this.panel.node;
+  }
+
+  draw(part) {
+    this.panel.waits(part);
+  }
+}
+PANELS.push(Absent);
+"""
+VIEW = """
+def of_study(study):
+    return {"n": -1, "of": study.n_images}
+
+
+def of_image(study, image):
+    return {"n": image}
+"""
+"""JavaScript of two panels, and the view of the first, for a board of our own."""
 
 
 def scenes(checkpoint: hs.Checkpoint) -> hs.Study:

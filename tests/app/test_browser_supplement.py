@@ -11,9 +11,11 @@ import timm
 from playwright.sync_api import Browser, Page, expect
 
 import headscope as hs
+from headscope.app import linked
 from headscope.app.figures.atlas import head_metrics
 from headscope.app.figures.encode import mean_over_images
-from headscope.app.supplement import supplement
+from headscope.app.supplement import document, supplement
+from headscope.app.views import board as views
 
 from .browsing import (
     MAP,
@@ -27,7 +29,7 @@ from .browsing import (
     select,
     text,
 )
-from .supplements import EVIL, METRICS, evil, scenes
+from .supplements import EVIL, METRICS, PANEL, VIEW, evil, scenes
 
 pytestmark = pytest.mark.browser
 Opened = Callable[..., Page]
@@ -354,6 +356,37 @@ def test_a_study_without_classes(open_file: Opened) -> None:
     expect(text(page, "profile")).to_be_visible()
     cell(page, 0, 0).click()
     expect(page).to_have_url(re.compile("#layer=0&head=0"))
+
+
+def test_panels_of_the_board(
+    study: hs.Study, open_file: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a panel draws of the study and of each image; what it asks of a server is refused."""
+    views_folder = tmp_path / "views"
+    views_folder.mkdir()
+    (views_folder / "counting.py").write_text(VIEW)
+    (views_folder / "absent.py").write_text("def part(subject):\n    return {}")
+    (tmp_path / "counting.js").write_text(PANEL)
+    *scripts, entry = linked._SCRIPTS["linked"]
+    files = {"linked": (*scripts, str(tmp_path / "counting.js"), entry)}
+    monkeypatch.setattr(linked, "_SCRIPTS", {**linked._SCRIPTS, **files})
+    monkeypatch.setattr(views, "__path__", [str(views_folder)])
+    document._script.cache_clear()
+    try:
+        page = open_file(supplement(study))
+    finally:
+        document._script.cache_clear()
+    complete(page, "scene-0.png")
+    expect(text(page, "number")).to_have_text("0 of 5")
+    page.keyboard.press("]")
+    expect(text(page, "number")).to_have_text("1 of 5")
+    page.locator('[data-action="ask"]').click()
+    expect(text(page, "notes")).to_contain_text("it is not in this file")
+    expect(page.locator('[data-action="ask"]')).to_have_text("ask")
+    expect(page.locator(".hs-asks")).to_be_hidden()
+    expect(page.locator('[data-panel="absent"]')).to_be_hidden()
+    page.get_by_text("How this was made").click()
+    expect(text(page, "absent")).to_contain_text("not in this file: Of a server.")
 
 
 def test_a_file_that_was_cut(file: bytes, browser: Browser, tmp_path: Path) -> None:
