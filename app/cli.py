@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..models.errors import HeadscopeError
-from .demo_studies import add_studies
+from .demo_command import add_demo
 from .explain_command import add_explain
 from .models_command import add_models
 from .patterns_command import add_patterns
@@ -74,16 +74,6 @@ For every attention module: whether headscope can read it, and how far what it r
 from the model's own output (parity).
 """
 
-_TRAIN = """\
-examples:
-  headscope demo train                           all of them
-  headscope demo train supervised --out my-demo
-  headscope demo train supervised --out my-demo --snapshots 6
-
-Each takes up to an hour on two cores. Ctrl-C keeps what is done; the same command goes on
-from there, and with as many threads ends in the same weights.
-"""
-
 
 class _Parser(argparse.ArgumentParser):
     """Wrong usage is one sentence, as any other wrong input is."""
@@ -142,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     add_supplement(commands, _command)
     _add_inspect(commands)
     add_models(commands, _command)
-    _add_demo(commands)
+    add_demo(commands, _command)
     return parser
 
 
@@ -294,43 +284,6 @@ def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> None:
         inspect(options)
 
     parser.set_defaults(run=run)
-
-
-def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = commands.add_parser("demo", help="make the demo checkpoints and sample studies again")
-    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    train = _command(actions, "train", "train the demo checkpoints", _TRAIN)
-    train.add_argument("names", nargs="*", metavar="NAME", help="such as supervised (default: all)")
-    train.add_argument(
-        "--out",
-        type=Path,
-        default=Path("headscope-demo"),
-        metavar="FOLDER",
-        help="where weights and model cards go (default: %(default)s)",
-    )
-    train.add_argument(
-        "--no-resume", action="store_true", help="begin anew, also where weights are there already"
-    )
-    train.add_argument(
-        "--snapshots",
-        type=int,
-        default=0,
-        metavar="N",
-        help="keep weights at N steps, each twice the one before, to compare them as a series",
-    )
-
-    def run(options: argparse.Namespace) -> None:
-        from .commands import train_demo
-
-        train_demo(
-            options.names,
-            out=options.out,
-            resume=not options.no_resume,
-            snapshots=options.snapshots,
-        )
-
-    train.set_defaults(run=run)
-    add_studies(actions, _command)
 
 
 _MODEL = (

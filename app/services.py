@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from .figures import encode
 from .figures import maps as figure_maps
 from .figures.packing import n_bytes
 from .jobs import Job, Jobs
+from .looking import Look, Wanted, look_bytes
 from .opened import OpenedStudies
 from .serve import FACTORY
 from .shelf import Shelf
@@ -85,46 +86,6 @@ class Source:
         return "checkpoint", *astuple(self), _LAST_WRITTEN.get(self.name, 0)
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What one forward pass says about one image."""
-
-    digest: str
-    """Of the checkpoint and the crop."""
-    checkpoint: "Checkpoint"
-    crop: UInt8[np.ndarray, "row column 3"]
-    probabilities: Float[np.ndarray, " label"] | None
-    maps: "AttentionMaps"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A head whose map the browser asks for, and a query for the maps of all heads."""
-
-    layer: int
-    head: int
-    tokens: tuple[int | None, ...]
-    """The query token of each layer; None: the mean over queries."""
-
-    @classmethod
-    def told(cls, told: Any, look: Look) -> "Wanted | None":
-        """What a browser says, unless it is about what is not there."""
-        try:
-            layer, head = int(told["layer"]), int(told["head"])
-            tokens = tuple(None if token is None else int(token) for token in told["tokens"])
-            layers = look.maps.layers
-            there = layer >= 0 and 0 <= head < len(layers[layer].mean)
-            for of, token in zip(layers, tokens, strict=True):
-                there &= token is None or 0 <= token < of.layout.queries.n_tokens
-        except (TypeError, KeyError, ValueError, IndexError):
-            return None
-        return cls(layer, head, tokens) if there else None
-
-
-def _look_bytes(look: Look) -> int:
-    return look.maps.n_bytes
-
-
 def _maps_bytes(maps: "Sequence[LayerMaps]") -> int:
     return sum(each.n_bytes for each in maps)
 
@@ -134,7 +95,7 @@ class _Workshop:
     """The server's own memory: one for all sessions."""
 
     checkpoints: Jobs = field(default_factory=lambda: Jobs(workers=2, most=CHECKPOINTS))
-    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=_look_bytes))
+    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=look_bytes))
     attention: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
     in_depth: Jobs = field(default_factory=lambda: Jobs(workers=1, most=IN_DEPTH))
