@@ -56,7 +56,7 @@ class Facts {
 
   content({ value, note, action, heads }) {
     if (heads) return heads.map((each) => this.headButton(each));
-    const text = action
+    const text = action && !this.app.state.data.offline
       ? element("button", { type: "button", class: "hs-fact-open", title: action.title, onclick: () => this.app.open({ part: action.part }) }, value)
       : element("b", {}, value);
     return note ? [text, element("span", { class: "hs-muted" }, ` ${note}`)] : [text];

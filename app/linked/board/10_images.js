@@ -44,6 +44,7 @@ class Images {
     this.note = element("p", { class: "hs-plot-note", "data-text": "images-note" });
     this.panel = boardPanel(app, { name: this.name, title: "Images", label: "Images by similarity" }, this.of, this.method.node);
     this.node = this.panel.node;
+    for (const control of [this.of, this.method.node]) control.classList.add("hs-asks");
     this.plot = new Plot(app, {
       name: "images", label: "Images by similarity",
       describe: ({ dot }) => this.inWords(dot).join(", "),

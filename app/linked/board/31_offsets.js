@@ -10,7 +10,7 @@ class StrengthOffsets extends StrengthView {
     super(app, "offsets", element("div", { class: "hs-legend hs-strength-legend", "data-legend": "offsets" }, low, bar, high, unit));
     Object.assign(this, { bar, high, unit });
     this.canvas = element("canvas", { class: "hs-strength-offsets", tabindex: "0", role: "application", "data-plot": "offsets" });
-    this.more = element("button", { type: "button", class: "hs-act", onclick: () => app.open({ part: "Strength" }) }, "Open Strength");
+    this.more = element("button", { type: "button", class: "hs-act hs-opens", onclick: () => app.open({ part: "Strength" }) }, "Open Strength");
     this.frame.append(this.canvas);
     this.none.after(this.more);
     this.sprite = document.createElement("canvas");

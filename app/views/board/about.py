@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import services
 from ...jobs import Job
 from ..depth.subject import Subject
+
+if TYPE_CHECKING:
+    from .... import Study
 
 FOLLOWS = True
 
@@ -45,3 +48,18 @@ def _registered(job: Job[dict[str, Any]]) -> dict[str, Any]:
 
     job.report(0)
     return {name: asdict(about(name)) for name in descriptions()}
+
+
+def of_study(study: "Study") -> dict[str, Any]:
+    """The part where there is no server."""
+    from ....analysis.about import parse
+
+    own = {
+        str(variable.name): asdict(parse(str(variable.attrs.get("description", ""))))
+        for variable in study.head_metrics()
+    }
+    ablations = {}
+    if "ablation" in study.data.coords:
+        ablations = json.loads(study.data["ablation"].attrs.get("description", "{}"))
+    metrics = {**own, **_registered(Job("", ""))}
+    return {"running": False, "metrics": metrics, "ablations": ablations}

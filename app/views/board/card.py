@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import selection, services
 from ...figures.board import card
+from ...jobs import Job
 from ...measuring import card as measuring
 from ...measuring import pictures, sinks
 from ..depth.subject import Subject
@@ -58,3 +59,9 @@ def _measured(subject: Subject) -> dict[str, Any] | None:
     if job is None or job.running or job.stopped or job.future.exception() is not None:
         return None
     return card.measured_sinks(job.future.result().report)
+
+
+def of_study(study: "Study") -> dict[str, Any]:
+    """The part where there is no server, over all images."""
+    found = measuring.gathered(Job("", ""), study, ())
+    return {"running": False, **found, "measured_sinks": None}

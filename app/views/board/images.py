@@ -78,25 +78,47 @@ def _laid_out(
 
 
 def _start(study: "Study", key: tuple[Any, ...], method: str, of: str) -> Job[Any]:
-    def work(job: Job[Any]) -> dict[str, Any]:
-        from ....analysis.similarity import image_vectors, lay_out
+    return services.for_board(
+        f"images {method}",
+        (key, method, of),
+        "Laying the images out",
+        lambda job: _lay_out(job, study, method, of),
+    )
 
-        job.report(0)
-        vectors = image_vectors(study, of)  # pyright: ignore[reportArgumentType]
-        job.report(0.3)
-        laid = lay_out(vectors, study.n_images, method)  # pyright: ignore[reportArgumentType]
-        sentence = figures.words(
-            method=method,
-            explained=laid.explained,
-            trustworthiness=laid.trustworthiness,
-            kinds=len(vectors.kinds),
-            n_heads=vectors.n_heads,
-            of=of,
-        )
-        payload = figures.payload(study.data, study.labels, laid.points)
-        return {**payload, "method": method, "of": of, "words": sentence}
 
-    return services.for_board(f"images {method}", (key, method, of), "Laying the images out", work)
+def _lay_out(job: Job[Any], study: "Study", method: str, of: str) -> dict[str, Any]:
+    from ....analysis.similarity import image_vectors, lay_out
+
+    job.report(0)
+    vectors = image_vectors(study, of)  # pyright: ignore[reportArgumentType]
+    job.report(0.3)
+    laid = lay_out(vectors, study.n_images, method)  # pyright: ignore[reportArgumentType]
+    sentence = figures.words(
+        method=method,
+        explained=laid.explained,
+        trustworthiness=laid.trustworthiness,
+        kinds=len(vectors.kinds),
+        n_heads=vectors.n_heads,
+        of=of,
+    )
+    payload = figures.payload(study.data, study.labels, laid.points)
+    return {**payload, "method": method, "of": of, "words": sentence}
+
+
+def of_study(study: "Study") -> dict[str, Any]:
+    """The part where there is no server: laid out by principal components of the attention."""
+    from .... import HeadscopeError
+
+    if study.n_done < 3:
+        return {"waiting": _why_not(Subject(None, study))}
+    try:
+        laid = _lay_out(Job("", ""), study, _PCA, OF[0])
+    except HeadscopeError as error:
+        return {"waiting": str(error)}
+    pictures = None
+    if study.n_images <= figures.PICTURES:
+        pictures = figures.sprite(study.n_images, lambda i: study.data["pixels"][i].values)
+    return {**laid, "sprite": pictures, "heads": None, "busy": "", "said": ""}
 
 
 def _pictures(study: "Study", key: tuple[Any, ...]) -> Any:

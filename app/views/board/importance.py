@@ -21,28 +21,11 @@ def part(subject: Subject) -> dict[str, Any]:
 
     The numbers themselves come with the atlas.
     """
-    from ....analysis.importance.parts import parts_of
-
     study = subject.study
     if study is None or study.n_done == 0:
         return {"waiting": "The heads are still being measured."}
     metrics = head_metrics(study.head_metrics())
-    modes = study.data["ablation"].values.tolist() if "ablation" in study.data else []
-    parts = [
-        {
-            "name": each.name,
-            "words": each.description,
-            "is_part": each.is_part,
-            "is_converse": each.is_converse,
-        }
-        for each in parts_of(str(mode) for mode in modes)
-    ]
-    found = {
-        "parts": parts,
-        "families": figures.families(metrics, parts),
-        "command": _command(subject, study),
-        "confidence": 0.95,
-    }
+    found = {**_words(study, metrics), "command": _command(subject, study)}
     chosen = () if subject.photograph is not None else selection.current().chosen_images
     among = tuple(index for index in chosen if index < study.n_images)
     digests = tuple(str(digest) for digest in study.data["image_digest"].values)
@@ -81,3 +64,29 @@ def _command(subject: Subject, study: "Study") -> str:
         f"headscope analyze {images} --model {study.model} "
         '--ablations zero,class-to-patch,"hops<=1" --out parts.zarr'
     )
+
+
+def _words(study: "Study", metrics: tuple[HeadMetric, ...]) -> dict[str, Any]:
+    """The study's ablations, in words."""
+    from ....analysis.importance.parts import parts_of
+
+    modes = study.data["ablation"].values.tolist() if "ablation" in study.data else []
+    parts = [
+        {
+            "name": each.name,
+            "words": each.description,
+            "is_part": each.is_part,
+            "is_converse": each.is_converse,
+        }
+        for each in parts_of(str(mode) for mode in modes)
+    ]
+    families = figures.families(metrics, parts)
+    return {"parts": parts, "families": families, "confidence": 0.95}
+
+
+def of_study(study: "Study") -> dict[str, Any]:
+    """The part where there is no server, over all images."""
+    metrics = head_metrics(study.head_metrics())
+    intervals = _intervals(Job("", ""), study, metrics, ())
+    command = _command(Subject(None, study), study)
+    return {**_words(study, metrics), "command": command, "intervals": intervals, "busy": ""}

@@ -141,3 +141,16 @@ def _thumbnails(job: Job[Any], study: "Study") -> np.ndarray:
         job.report(start / n)
         small.append(figures.thumbnails(pixels[start : min(n, start + 16)].values))
     return np.concatenate(small)
+
+
+def of_study(study: "Study") -> dict[str, Any]:
+    """The part where there is no server: the patterns that the study has."""
+    from .... import HeadscopeError
+
+    if _which(study) is None:
+        return {"waiting": "This study has no patterns; headscope patterns STUDY.zarr learns them."}
+    try:
+        found = _read(Job("", ""), study, study.model_digest, "")
+    except HeadscopeError as error:
+        return {"waiting": str(error)}
+    return found if "waiting" in found else {**found, "thumbnails": _thumbnails(Job("", ""), study)}

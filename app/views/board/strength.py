@@ -99,3 +99,22 @@ def _patches(study: "Study") -> list[figures.Patch]:
         )
         for layer in study.layer_layouts
     ]
+
+
+def of_study(study: "Study") -> dict[str, Any]:
+    """The part where there is no server, whatever image is shown."""
+    metrics = head_metrics(study.head_metrics(), study.data.get("share"))
+    strengths = [
+        metric
+        for metric in metrics
+        if metric.group == GROUPS[-1] and np.isfinite(metric.mean).any()
+    ]
+    return {**_means(Job("", ""), study, strengths), "of_image": None, "n_images": study.n_done}
+
+
+def of_image(study: "Study", image: int) -> dict[str, Any]:
+    """What of it is an image's."""
+    if "offset_map" not in study.data or study.n_images == 1:
+        return {}
+    maps = study.data["offset_map"]
+    return {"of_image": figures.offset_maps_of_image(maps, _n_heads(study), _patches(study), image)}
