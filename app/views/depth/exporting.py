@@ -9,7 +9,7 @@ import streamlit as st
 from ... import in_depth, selection, services, studies
 from ...export.sheet import BACKGROUNDS, FONTS, NUMBERS, PRESETS, SIGNED, Sheet, limits
 from ...jobs import Job
-from . import printing
+from . import printing, supplement_offer
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ def show(subject: Subject) -> "Job[Any] | None":
             makers = _makers(request)
             chosen = _figures(makers)
             sheet = _sheet()
+            whole = supplement_offer.offer(subject)
         if not chosen:
             right.caption("Choose a figure.")
-            return None
+            return whole
         with right:
-            return _shown(request, makers, chosen, sheet)
+            job = _shown(request, makers, chosen, sheet)
+        return job if job is not None and job.running else whole
     except HeadscopeError as error:
         st.error(str(error))
     return None
