@@ -1,6 +1,8 @@
 """The public API: `__init__.py` takes what is here as it is asked for."""
 
+from .analysis.about import About, about
 from .analysis.analyze import Progress, analyze
+from .analysis.changes import PredictionChanges, changed_predictions
 from .analysis.compare import Difference, compare
 from .analysis.explain import Explanation, explain, explanations
 from .analysis.explain.heads import WithoutHeads, head_shares, without_heads
@@ -35,6 +37,7 @@ from .analysis.importance.shapley import shapley_values
 from .analysis.importance.synergy import pairwise_synergy
 from .analysis.importance.top import TopHeads, find_top_heads
 from .analysis.maps import AttentionMaps, attention_maps
+from .analysis.matching import HeadMatching, match_heads
 from .analysis.metrics.values import norm_weighted
 from .analysis.patterns import (
     Patterns,
@@ -44,12 +47,14 @@ from .analysis.patterns import (
     open_patterns,
 )
 from .analysis.redundancy import Redundancy, redundancy
+from .analysis.series import Series, series
 from .analysis.sinks.find import find_sinks
 from .analysis.sinks.image import image_sinks
 from .analysis.sinks.removal import WithoutSinks, without_sinks
 from .analysis.sinks.report import SinkReport
 from .analysis.study import Study, open_study
 from .analysis.trends import Trend, trend
+from .analysis.what_if import WhatIf, what_if, what_if_over
 from .models.ablation import ablate
 from .models.ablations import HeadStatistics, ablations, reference
 from .models.capture import LayerAttention, capture
@@ -63,6 +68,7 @@ from .models.samples import sample_images
 from .models.wrapping import wrap
 
 __all__ = [
+    "About",
     "AttentionLayout",
     "AttentionMaps",
     "Budget",
@@ -72,31 +78,37 @@ __all__ = [
     "Estimate",
     "Explanation",
     "FaithfulnessTable",
+    "HeadMatching",
     "HeadSet",
     "HeadStatistics",
     "HeadscopeError",
     "LayerAttention",
     "Patterns",
     "Photograph",
+    "PredictionChanges",
     "Preprocessing",
     "Progress",
     "Redundancy",
     "Removal",
+    "Series",
     "SinkReport",
     "Study",
     "TokenLayout",
     "TopHeads",
     "Trend",
+    "WhatIf",
     "WithoutHeads",
     "WithoutSinks",
     "ablate",
     "ablations",
+    "about",
     "accuracy",
     "against_all",
     "analyze",
     "attention_maps",
     "bootstrap_interval",
     "capture",
+    "changed_predictions",
     "compare",
     "compare_explanations",
     "compare_heads",
@@ -117,6 +129,7 @@ __all__ = [
     "joint_effect",
     "known_checkpoints",
     "load",
+    "match_heads",
     "measure_stability",
     "norm_weighted",
     "object_mask",
@@ -134,11 +147,14 @@ __all__ = [
     "removal_curve",
     "removal_curves",
     "sample_images",
+    "series",
     "shapley_values",
     "t_interval",
     "top_heads",
     "top_pairs",
     "trend",
+    "what_if",
+    "what_if_over",
     "without_heads",
     "without_sinks",
     "wrap",

@@ -11,19 +11,30 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from headscope.app import running
 
 PICTURES = Path(__file__).parent / "pictures"
+BOARD = "board"
 VIEWS = {
     "page": {"checkpoint": "demo/supervised", "image": "scene-9"},
     "patch": {"checkpoint": "demo/supervised", "image": "scene-9", "token": "79"},
 }
 """Addresses, by the name of the picture."""
-PARTS = {"explain": "Explain", "strength": "Strength", "sinks": "Sinks"}
-"""Parts of “In depth”, by the name of the picture, of the first view."""
-QUIET = 4_000
+SAMPLE = {"study": "sample/supervised", "image": "scene-9"}
+"""A study of many images, whose board is shown."""
+PARTS = {
+    "explain": ("Explain", VIEWS["page"]),
+    "strength": ("Strength", VIEWS["page"]),
+    "sinks": ("Sinks", VIEWS["page"]),
+    "what-if": ("What if", {**SAMPLE, "layer": "5", "head": "1", "off": "5.1"}),
+    "compare": ("Compare", {**SAMPLE, "against": "sample/masked"}),
+    "export": ("Export", SAMPLE),
+    "board": (BOARD, SAMPLE),
+}
+"""Parts of “In depth” or of the board, and their address, by the name of the picture."""
+QUIET = 5_000
 """Milliseconds without a running job after which a part is taken to be drawn."""
 
 
@@ -38,7 +49,10 @@ def picture(browser: Browser, address: str, *, scheme: str, part: str | None = N
     page.wait_for_selector('.hs-root[data-state="complete"]', timeout=120_000)
     page.wait_for_selector('[data-plot="profile"] .bars path')
     page.wait_for_function("document.fonts.status === 'loaded'")
-    if part is not None:
+    if part == BOARD:
+        page.wait_for_timeout(QUIET)
+        page.locator(".hs-board").evaluate("node => node.scrollIntoView()")
+    elif part is not None:
         page.locator(".st-key-depth").get_by_role("radio", name=part, exact=True).click()
         page.wait_for_timeout(QUIET)
         page.wait_for_function(
@@ -46,8 +60,14 @@ def picture(browser: Browser, address: str, *, scheme: str, part: str | None = N
         )
         page.locator(".st-key-depth").evaluate("node => node.scrollIntoView()")
     page.wait_for_timeout(1500)  # Streamlit fades its own parts in
-    png = page.screenshot(animations="disabled", caret="hide")
+    png = saved(page)
     context.close()
+    return png
+
+
+def saved(page: Page) -> bytes:
+    """What the browser shows, as a PNG of few bytes."""
+    png = page.screenshot(animations="disabled", caret="hide")
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -62,9 +82,8 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=browser_path, args=list(running.BROWSER_OPTIONS)
         )
-        first = next(iter(VIEWS.values()))
         wanted = [(name, query, None) for name, query in VIEWS.items()]
-        wanted += [(name, first, part) for name, part in PARTS.items()]
+        wanted += [(name, query, part) for name, (part, query) in PARTS.items()]
         for name, query, part in wanted:
             for scheme in ("light", "dark"):
                 path = PICTURES / f"{name}-{scheme}.png"
