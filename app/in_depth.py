@@ -44,6 +44,11 @@ def retry_at_once(job: Job[Any]) -> None:
     jobs_at_once().forget(job.key)
 
 
+def stop_reference() -> None:
+    """Stop waiting for it; it goes on where another session waits."""
+    jobs_references().claim(session(), "reference", None)
+
+
 def reference(key: Hashable, title: str, work: Callable[[Job[Any]], Any]) -> Job[Any]:
     """What heads give over some images, once for all sessions and parts."""
     return claimed(jobs_references(), "reference", key, title, work)

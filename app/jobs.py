@@ -27,6 +27,8 @@ class Job(Generic[T]):
     """What is under way, where the work says so."""
     so_far: Any = None
     """What the work has found until now, where it says so; it outlives a stop."""
+    size: int | None = None
+    """What its result holds, once it was measured."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def report(self, done_share: float, text: str = "", so_far: Any = None) -> None:
@@ -101,7 +103,10 @@ class Jobs:
                 total -= size
 
     def _size_of(self, job: Job[Any]) -> int:
-        return 0 if job.stopped or job.future.exception() else self._size(job.future.result())
+        if job.size is None:  # measured once: a result may have many parts
+            there = not job.stopped and job.future.exception() is None
+            job.size = self._size(job.future.result()) if there else 0
+        return job.size
 
     def found(self, key: Hashable) -> Job[Any] | None:
         """The job of that key, if it ran or runs; nothing is started, and nobody waits for it."""

@@ -38,7 +38,7 @@ class OpenedStudies:
         """
         from .. import HeadscopeError, open_study
 
-        kept, written = self._shelf.get(str(path)), _written(path)
+        kept, written = self._shelf.get(str(path)), written_at(path)
         if kept is not None and kept.written == written:
             return kept.study
         try:
@@ -59,7 +59,7 @@ class OpenedStudies:
         return None if kept is None else kept.trouble
 
 
-def _written(path: Path) -> int | None:
+def written_at(path: Path) -> int | None:
     """When a study was written last; None where there is none."""
     for file in (path / "zarr.json", path):
         try:

@@ -11,6 +11,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 Scope = Literal["image", "mean"]
 
+_LONGEST_LIST = 3000
+"""Characters of the names of several studies."""
+_MOST_IMAGES = 1_000_000
+"""Images that an address chooses together."""
 _LONGEST = 300
 """Characters of a value in an address; nothing that the page writes is longer."""
 
@@ -66,10 +70,8 @@ class Selection:
     @property
     def chosen_images(self) -> tuple[int, ...]:
         """Indices of the images that are chosen together, in order; empty: all."""
-        spans = [span.partition("-") for span in (self.images or "").split(",") if span]
-        return tuple(
-            sorted({i for low, _, high in spans for i in range(int(low), int(high or low) + 1)})
-        )
+        spans = _spans(self.images or "")
+        return tuple(sorted({i for low, high in spans for i in range(low, high + 1)}))
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> tuple["Selection", tuple[str, ...]]:
@@ -150,6 +152,16 @@ def spanning(images: Iterable[int]) -> str | None:
     return ",".join(f"{a}-{b}" if a < b else str(a) for a, b in spans) or None
 
 
+def _spans(text: str) -> list[tuple[int, int]]:
+    """First and last image of each span."""
+    ends = [span.partition("-") for span in text.split(",") if span]
+    return [(int(low), int(high or low)) for low, _, high in ends]
+
+
+def _count(text: str) -> int:
+    return sum(high - low + 1 for low, high in _spans(text))
+
+
 def _heads(text: str | None) -> tuple[tuple[int, int], ...]:
     pairs = (pair.split(".") for pair in (text or "").split(",") if pair)
     return tuple((int(layer), int(head)) for layer, head in pairs)
@@ -172,8 +184,13 @@ _EXPECTED = {
 def _read(key: str, text: str) -> int | str | None:
     """A value of an address, or None where it is malformed."""
     if key in _FORMS:
-        return text if text.isascii() and _FORMS[key].fullmatch(text) else None
-    if not text or len(text) > _LONGEST or not text.isprintable():
+        well = text.isascii() and _FORMS[key].fullmatch(text)
+        return text if well and (key != "images" or _count(text) <= _MOST_IMAGES) else None
+    if (
+        not text
+        or len(text) > (_LONGEST_LIST if key == "against" else _LONGEST)
+        or not text.isprintable()
+    ):
         return None
     if key in _NUMBERS:
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None

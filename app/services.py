@@ -367,6 +367,11 @@ def opened_study(path: Path) -> "Study":
     return _workshop().opened.open(path)
 
 
+def opener() -> "Callable[[Path], Study]":
+    """`opened_study`, for a job that runs outside of any session."""
+    return _workshop().opened.open
+
+
 def trouble_with(path: Path) -> str | None:
     """What became of an opened study's files since it was read, in a sentence."""
     return _workshop().opened.trouble_with(path)

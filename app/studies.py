@@ -120,9 +120,11 @@ def _memory() -> Path:
     home = os.environ.get(HOME)
     state = os.environ.get("XDG_STATE_HOME")
     if home:
-        folder = Path(home)
+        folder = Path(home).expanduser()
     else:
-        folder = (Path(state) if state else Path.home() / ".local" / "state") / "headscope"
+        folder = (
+            Path(state).expanduser() if state else Path.home() / ".local" / "state"
+        ) / "headscope"
     return folder / "recent-studies.json"
 
 

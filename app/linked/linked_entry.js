@@ -123,6 +123,12 @@ class App {
     return this.choose({ [toggled]: this.state.headText(heads) });
   }
 
+  /** A lasso round heads makes them the head set; with Shift they join it. */
+  lasso(heads, event) {
+    const all = event.shiftKey ? [...this.state.headsOf("marked"), ...heads] : heads;
+    if (heads.length) this.choose({ marked: this.state.headText(all) });
+  }
+
   /** Opens a part below the plots, or another image: `{part}` or `{image}`. */
   open(what) {
     this.setStateValue("open", { ...what, at: performance.now() });
@@ -131,7 +137,9 @@ class App {
 
   /** Asks Python for something else to draw in a panel of the board: `board.asked(panel)` there. */
   ask(panel, wants) {
-    this.setStateValue("asked", { panel, wants, at: performance.now() });
+    // All questions each time: of two that are asked at once Python would hear the last alone.
+    this.asks = { ...this.asks, [panel]: structuredClone(wants) };
+    this.setStateValue("asked", { panels: this.asks, at: performance.now() });
   }
 
   /** While Python makes something for a panel, asks now and then whether it is ready. */

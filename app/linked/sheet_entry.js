@@ -3,6 +3,7 @@
 
 export default function ({ data, parentElement }) {
   const node = parentElement.querySelector(".hs-sheet");
+  node.end?.(); // each update runs this again; Streamlit ends the last one alone
   const [widthMm, heightMm] = data.mm;
   const figure = JSON.parse(data.figure);
   const plot = element("div", { role: "img", "aria-label": data.words });
@@ -25,6 +26,7 @@ export default function ({ data, parentElement }) {
 
   /** The sheet in its real size, or as wide as there is room. */
   function fit() {
+    if (!page.isConnected) return; // a later figure stands in its place
     const real = widthMm / 25.4 * 96;
     const scale = Math.min(real * 1.5, node.clientWidth || real) / data.width;
     paper.style.transform = `scale(${scale})`;
@@ -55,7 +57,8 @@ export default function ({ data, parentElement }) {
     return new Blob([text.replace(/(<svg [^>]*?)width="[\d.]+" height="[\d.]+"/, `$1${exact}`)], { type: "image/svg+xml" });
   }
 
-  return () => watching.disconnect();
+  node.end = () => watching.disconnect();
+  return node.end;
 }
 
 /** A PNG with its dots per metre, which a canvas does not write: a chunk after the header. */

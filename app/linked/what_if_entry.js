@@ -27,7 +27,7 @@ const WHATIF_BLOCKS = {
       element("h3", {}, title),
       element("p", { class: "hs-whatif-headline", title: of }, element("b", { "data-text": "what-if-change" }, headline), element("span", { class: "hs-muted" }, of)),
       element("p", { class: flips ? "hs-whatif-flips" : "hs-muted", "data-text": "what-if-flips" }, text),
-      rows.length && element(
+      rows.length ? element(
         "table", {},
         element("thead", {}, element("tr", {}, ...["Class", "Before", "After", "Points"].map((name) => element("th", { scope: "col" }, name)))),
         element("tbody", {}, ...rows.map(({ name, before, after, texts, change, target }) => element(
@@ -37,7 +37,7 @@ const WHATIF_BLOCKS = {
             element("span", { class: "hs-whatif-bars", "aria-hidden": "true" }, bar(before, "before"), bar(after, "after"))),
           element("td", {}, texts[0]), element("td", {}, texts[1]), element("td", {}, change),
         ))),
-      ),
+      ) : null,
     );
   },
   triple({ name, title, text, ...maps }, { picture, aspect }) {
@@ -76,6 +76,7 @@ const whatIfs = new WeakMap();
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const node = parentElement.querySelector(".hs-whatif");
+  node.end?.(); // each update runs this again; Streamlit ends the last one alone
   const choose = (layer, head) => setTriggerValue("choose", [layer, head]);
   const content = JSON.stringify(data.blocks);
   if (whatIfs.get(node)?.content !== content) {
@@ -86,5 +87,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const fresh = () => whatIfFresh(node, data);
   fresh();
   window.addEventListener("headscope-off", fresh);
-  return () => window.removeEventListener("headscope-off", fresh);
+  node.end = () => window.removeEventListener("headscope-off", fresh);
+  return node.end;
 }

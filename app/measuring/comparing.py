@@ -25,15 +25,19 @@ class Other:
     why_not: str = ""
 
 
-def opened(job: "Job[list[Other]]", paths: Sequence[tuple[str, Path]]) -> list[Other]:
+def opened(
+    job: "Job[list[Other]]",
+    paths: Sequence[tuple[str, Path]],
+    opener: "Callable[[Path], Study]",
+) -> list[Other]:
     """Studies from disk; one that cannot be opened leaves the others alone."""
-    from ... import HeadscopeError, open_study
+    from ... import HeadscopeError
 
     found: list[Other] = []
     for place, (name, path) in enumerate(paths):
         job.report(place / len(paths), name)
         try:
-            found.append(Other(name, open_study(path).load()))
+            found.append(Other(name, opener(path)))
         except HeadscopeError as error:
             found.append(Other(name, None, str(error)))
     return found

@@ -47,7 +47,7 @@ def of_study(study: "Study") -> Pictures:
     """The images of a study that are done, as the model saw them."""
     done = np.flatnonzero(study.data["done"].values)
     return Pictures(
-        str(study.path),
+        (str(study.path), study.model_digest, study.data.attrs["settings"], len(done)),
         "images of the study",
         len(done),
         lambda _, places: study.data["pixels"].isel(image=done[list(places)]).values,

@@ -110,7 +110,7 @@ def payload(scene: Scene, chosen: Selection, stamp: int) -> dict[str, Any]:
         **drawn(scene),
         "plotly": plotly_address(),
         "stamp": stamp,
-        "heard": st.session_state.get("heard"),
+        "heard": st.session_state.get("sent_heard"),
         "selection": {key: getattr(chosen, key) for key in TAKEN},
     }
 
@@ -132,8 +132,12 @@ def _linked(scene: Scene, feed: Feed | None, subject: Subject) -> None:
     # What Python sends changes only when Python changed it: a click must not come back as an echo
     # that overtakes the next click.
     if st.session_state.get("sent_stamp") != selection.stamp():
+        # A server that was started anew has heard nothing, but the browser has told something.
+        told = (st.session_state.get("linked") or {}).get("selection") or {}
+        st.session_state.setdefault("heard", told.get("told"))
         st.session_state["sent_stamp"] = selection.stamp()
         st.session_state["sent"] = selection.current()
+        st.session_state["sent_heard"] = st.session_state["heard"]
     LINKED(
         key="linked",
         data=payload(scene, st.session_state["sent"], selection.stamp()),
@@ -144,8 +148,8 @@ def _linked(scene: Scene, feed: Feed | None, subject: Subject) -> None:
         on_asked_change=_ask,
         on_again_change=lambda: None,
     )
-    if feed is not None and not scene.complete:
-        with st.container(key="feeds_asked_for"):
+    with st.container(key="feeds_asked_for"):  # always: what follows keeps its place
+        if feed is not None and not scene.complete:
             FEED(key="feed", data=feed(st.session_state["linked"].get("wanted")))
     board.follow(subject)
     panel.follow()
@@ -155,12 +159,14 @@ def _take() -> None:
     """A selection from the browser: numbers in range are checked where they are used."""
     told = st.session_state["linked"].get("selection")
     if isinstance(told, dict):
-        chosen, _ = Selection.from_query(
+        chosen, notes = Selection.from_query(
             {key: str(value) for key, value in told.items() if value is not None}
         )
         before = selection.current()
         selection.change(by_plots=True, **{key: getattr(chosen, key) for key in TAKEN})
-        if chosen.images != before.images:  # all numbers are about other images
+        if notes:  # the browser takes back what cannot be kept, a group that is too large
+            selection.correct(notes)
+        if notes or chosen.images != before.images:  # all numbers are about other images
             st.session_state["went"] = True
         st.session_state["heard"] = told.get("told")
         if chosen.off and chosen.off != before.off and before.part not in panel.PARTS:
@@ -186,9 +192,12 @@ def _open() -> None:
 
 
 def _ask() -> None:
-    """A panel of the board wants something else to draw."""
+    """Panels of the board want something else to draw."""
     told = st.session_state["linked"].get("asked")
-    if isinstance(told, dict) and isinstance(told.get("panel"), str):
-        st.session_state.setdefault("asked", {})[told["panel"]] = told.get("wants")
-        if not board.follows(told["panel"]):
+    if isinstance(told, dict) and isinstance(told.get("panels"), dict):
+        before, now = st.session_state.get("asked", {}), dict(told["panels"])
+        st.session_state["asked"] = now
+        if any(
+            wants != before.get(name) and not board.follows(name) for name, wants in now.items()
+        ):
             st.session_state["went"] = True

@@ -35,11 +35,13 @@ def show() -> None:
     with st.container(key="said"):  # always: what follows would else be made anew
         if sentences:
             st.warning("  \n".join(sentences))
-    panel.heed()
-    heads.show(scene, feed, sidebar.subject)
-    board.bring(sidebar.subject)
-    panel.show(sidebar.subject)
-    sidebar.shown.set()
+    try:
+        panel.heed()
+        heads.show(scene, feed, sidebar.subject)
+        board.bring(sidebar.subject)
+        panel.show(sidebar.subject)
+    finally:  # also where a part asks for another run
+        sidebar.shown.set()
 
 
 def _guide() -> None:

@@ -76,7 +76,7 @@ def _opened() -> "tuple[str | None, Study | None]":
         return None, None
     # One that vanished while it is open goes on with what was read of it.
     opened: dict[str, Path] = st.session_state.setdefault("opened_studies", {})
-    known, sentences = opened | studies.known(), []
+    known, sentences = studies.known() | opened, []
     name = now.study if now.study is not None else studies.first()
     if name is not None and name not in known:
         sentences.append(

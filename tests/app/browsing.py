@@ -32,6 +32,7 @@ def complete(page: Page, image: str | None = None) -> None:
     """Wait until maps and numbers are there, of that image."""
     of_image = "" if image is None else f'[data-image="{image}"]'
     page.wait_for_selector(f'.hs-root[data-state="complete"]{of_image}')
+    expect(page.locator(".hs-root")).to_have_count(1)  # what was there before has gone
 
 
 def pixels(page: Page, canvas: str) -> np.ndarray:

@@ -45,7 +45,6 @@ def opened(new_page: Callable[..., Page], on_study: str) -> Callable[..., Page]:
     def go(query: str = "layer=4&head=0", *, dark: bool = False) -> Page:
         page = new_page(dark=dark)
         page.set_default_timeout(180_000)
-        expect.set_options(timeout=180_000)
         page.goto(f"{on_study}/?{query}")
         complete(page)
         return page

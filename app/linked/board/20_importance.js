@@ -107,7 +107,7 @@ class HeadScatter {
       onclick: ({ dot }, event) => app.pick({ layer: this.heads[dot][0], head: this.heads[dot][1] }, event),
       onlasso: (dots, event) => {
         const marked = dots.map((dot) => this.heads[dot]);
-        if (marked.length) app.choose({ marked: app.state.headText(event.shiftKey ? [...app.state.headsOf("marked"), ...marked] : marked) });
+        app.lasso(marked, event);
       },
     });
     const { x, y, colour } = this.selects;

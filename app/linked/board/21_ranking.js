@@ -81,10 +81,12 @@ class HeadRanking {
 
   /** The first heads; the chosen one stands below them where it is not among them. */
   build(metric) {
+    const focused = this.rows.findIndex(({ node }) => node === document.activeElement);
     this.top = this.ranked.slice(0, TOP).map((each) => this.row(each, metric));
     this.last = null;
     this.rows = this.top;
     this.list.replaceChildren(...this.rows.map(({ node }) => node));
+    this.rows[focused]?.node.focus();
     if (!this.rows.length) this.list.append(element("p", { class: "hs-muted" }, "No head has a value by this metric."));
     this.listed = true;
   }
@@ -186,6 +188,7 @@ class HeadParts {
       return { node, strip, value };
     });
     this.list.replaceChildren(...this.rows.map(({ node }) => node));
+    this.rows[focused]?.node.focus();
     this.shape = shape;
   }
 }

@@ -72,7 +72,7 @@ class StrengthView {
   /** Of this image, or mean of so many. */
   get whose() {
     const { state } = this.app;
-    return state.scope === "mean" ? `mean of ${state.data.n_images} images` : "this image";
+    return state.scope === "mean" ? `mean of ${state.data.n_chosen || state.data.n_images} images` : "this image";
   }
 
   overHead(at, event) {
@@ -205,7 +205,7 @@ class StrengthTrend extends StrengthView {
       onclick: ({ dot }, event) => {
         if (dot !== undefined) app.pick({ layer: this.dots[dot][0], head: this.dots[dot][1] }, event);
       },
-      onlasso: (dots) => app.choose({ marked: app.state.headText(dots.map((dot) => this.dots[dot])) }),
+      onlasso: (dots, event) => app.lasso(dots.map((dot) => this.dots[dot]), event),
     });
     this.frame.append(this.plot.node);
   }

@@ -73,12 +73,12 @@ class PatternPanel {
       describe: ({ dot }) => this.inWords(dot),
       onhover: (mark, event) => this.hover(mark, event),
       onclick: ({ dot }, event) => this.pick(dot, event),
-      onlasso: (dots) => app.choose({ marked: app.state.headText(this.headsIn(dots)) }),
+      onlasso: (dots, event) => app.lasso(this.headsIn(dots), event),
     });
     this.plot.node.addEventListener("dblclick", (event) => {
       const mark = this.plot.markAt(event.offsetX, event.offsetY);
       if (mark) this.openImage(mark.dot);
-    });
+    }, true); // before the plot goes back to all of it, where the mark lies elsewhere
     this.about = element("p", { class: "hs-muted hs-pattern-about", "data-text": "pattern", "aria-live": "polite" });
     this.show = element("button", { type: "button", class: "hs-act", "data-act": "pattern-image", onclick: () => this.openImage(this.picked) }, "Show this image");
     this.groups = new PatternGroups(app);

@@ -37,6 +37,11 @@ class Multiples {
       if (part?.unordered) this.want(part);
       return;
     }
+    if (this.shown && this.shown.of !== part.of) { // of another study, whose images are not here
+      this.shown = null;
+      this.tiles.replaceChildren();
+      this.canvases = [];
+    }
     if (part.items && part !== this.shown) this.take(part);
     this.want(part);
     if (!this.shown) {

@@ -7,7 +7,7 @@ from ...figures.board import card
 from ...jobs import Job
 from ...measuring import card as measuring
 from ...measuring import pictures, sinks
-from ..depth.subject import Subject
+from ..depth.subject import Subject, key_of
 
 if TYPE_CHECKING:
     from .... import Study
@@ -29,11 +29,6 @@ def part(subject: Subject) -> dict[str, Any]:
     )
     found = (job.so_far if not job.wait(0.1) else job.result) or {}
     return {"running": job.running, **found, "measured_sinks": _measured(subject)}
-
-
-def key_of(study: "Study") -> tuple[Any, ...]:
-    """What tells a study from others, and from itself with more images done."""
-    return str(study.path), study.model_digest, study.data.attrs["settings"], study.n_done
 
 
 def _patterns_written(study: "Study") -> int:

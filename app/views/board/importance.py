@@ -6,7 +6,7 @@ from ... import selection, services
 from ...figures.atlas import HeadMetric, head_metrics
 from ...figures.board import importance as figures
 from ...jobs import Job
-from ..depth.subject import Subject
+from ..depth.subject import Subject, key_of
 from . import later
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def part(subject: Subject) -> dict[str, Any]:
     found = {**_words(study, metrics), "command": _command(subject, study)}
     chosen = () if subject.photograph is not None else selection.current().chosen_images
     among = tuple(index for index in chosen if index < study.n_images)
-    digests = tuple(str(digest) for digest in study.data["image_digest"].values)
-    names = tuple(metric.key for metric in metrics)
-    key = (study.model_digest, hash(digests), subject.target, study.n_done, names, among)
+    key = (*key_of(study), among)
     job = services.for_board(
         "importance", key, "Intervals of heads", lambda job: _intervals(job, study, metrics, among)
     )

@@ -9,9 +9,8 @@ from ...figures.board import multiples as figures
 from ...figures.board.card import keyed
 from ...measuring import multiples as measuring
 from ..depth import subject as shared
-from ..depth.subject import Subject
+from ..depth.subject import Subject, key_of
 from . import asked
-from .card import key_of
 
 if TYPE_CHECKING:
     from .... import Study
@@ -40,6 +39,7 @@ def part(subject: Subject) -> dict[str, Any]:
     by, stands_in = _by(list(variables), wants)
     places = _places(study, variables[by], layer, head)
     told = {
+        "of": str(study.path),
         "layer": layer,
         "head": head,
         "by": by,

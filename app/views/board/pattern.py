@@ -61,7 +61,7 @@ def _of_study(study: "Study", which: str, subject: Subject) -> dict[str, Any]:
     from .... import HeadscopeError
 
     digest, shown = digest_of(subject), image_of(subject)
-    key = (str(study.path), which, digest)
+    key = (str(study.path), which, digest, shown)
     job = services.for_board(
         "pattern", key, "Patterns", lambda job: _read(job, study, digest, shown)
     )

@@ -10,7 +10,7 @@ from ...figures.board import strength as figures
 from ...figures.strength import has_profiles
 from ...jobs import Job
 from ..depth.pattern_scene import image_of
-from ..depth.subject import Subject
+from ..depth.subject import Subject, key_of
 from . import later
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def part(subject: Subject) -> dict[str, Any]:
             "waiting": "This study was made without attention metrics; analyse the images again, "
             "without --metrics, to have them."
         }
-    digests = tuple(str(digest) for digest in study.data["image_digest"].values)
-    keys = tuple(metric.key for metric in strengths)
-    key = (study.model_digest, digests, study.n_done, keys, offsets)
+    key = key_of(study)
     job = services.for_board(
         "strength", key, "Numbers over layers", lambda job: _means(job, study, strengths)
     )

@@ -8,6 +8,7 @@ import streamlit as st
 from ... import in_depth, selection, services, studies
 from ...jobs import Job
 from ...measuring import comparing
+from ...opened import written_at
 from . import compare_heads as heads
 from . import compare_matching as matching
 from . import compare_predictions as predictions
@@ -104,8 +105,9 @@ def _studies(subject: Subject) -> "Job[list[comparing.Other]] | None":
     if not chosen:
         return None
     paths = [(name, known[name]) for name in chosen]
-    key = ("compared studies", tuple((str(path), _written(path)) for _, path in paths))
-    return _wait("Opening the studies", key, lambda job: comparing.opened(job, paths))
+    key = ("compared studies", tuple((str(path), written_at(path)) for _, path in paths))
+    opener = services.opener()
+    return _wait("Opening the studies", key, lambda job: comparing.opened(job, paths, opener))
 
 
 def _checkpoints(subject: Subject) -> "Job[list[comparing.Other]] | None":
@@ -200,13 +202,6 @@ def _usable(found: list[comparing.Other]) -> list[comparing.Other]:
         elif other.study.n_done == 0:
             st.error(f"{other.name}: no image is done; let its analysis go on.")
     return [other for other in found if other.study is not None and other.study.n_done]
-
-
-def _written(path: Path) -> int:
-    try:
-        return (path / "zarr.json").stat().st_mtime_ns
-    except OSError:  # it vanished: opening tells
-        return 0
 
 
 # -- A and B ---------------------------------------------------------------------------------------

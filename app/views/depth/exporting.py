@@ -9,8 +9,8 @@ import streamlit as st
 from ... import in_depth, selection, services, studies
 from ...export.sheet import BACKGROUNDS, FONTS, NUMBERS, PRESETS, SIGNED, Sheet, limits
 from ...jobs import Job
-from . import printing, supplement_offer
-from .subject import Subject
+from . import compare, printing, supplement_offer
+from .subject import Subject, key_of
 
 if TYPE_CHECKING:
     from ....models.layout import TokenLayout
@@ -31,6 +31,8 @@ def show(subject: Subject) -> "Job[Any] | None":
     if study is None or study.n_done == 0:
         st.caption("The heads are still being measured; their figures can be exported then.")
         return None
+    if selection.current().chosen_images:
+        st.info("Figures are over all images of the study, not over those chosen together.")
     left, right = st.columns([2, 3], gap="large")
     try:
         request = _request(subject)
@@ -63,7 +65,8 @@ def _request(subject: Subject) -> "Request":
     now = selection.current()
     head = (now.layer, now.head) if now.layer is not None and now.head is not None else None
     there = [str(name) for name in study.data["image"].values]
-    against = studies.known().get(now.against) if now.against is not None else None
+    names = (now.against or "").split(compare.BETWEEN)
+    against = next((studies.known()[name] for name in names if name in studies.known()), None)
     return Request(
         study=study,
         against=None if against is None else services.opened_study(against),
@@ -286,9 +289,5 @@ def _key(request: "Request") -> tuple[Any, ...]:
     from ...export.provenance import arguments
 
     study, against = request.study, request.against
-    sides = [
-        (str(each.path), each.model_digest, each.n_done, tuple(map(str, each.data["image"].values)))
-        for each in (study, against)
-        if each is not None
-    ]
+    sides = [key_of(each) for each in (study, against) if each is not None]
     return (*arguments(request), *sides, request.checkpoint is not None)

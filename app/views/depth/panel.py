@@ -91,7 +91,7 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
     now = selection.current()
     st.session_state[_ABOUT] = _about()
     st.session_state[_OPEN] = now.part if now.part in PARTS else None
-    of_set = head_sets.bar(subject)
+    of_set = net.guarded("the head set", lambda: head_sets.bar(subject), net.show)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html('<h2 class="hs-depth">In depth</h2>', width="content")
         part = st.segmented_control(

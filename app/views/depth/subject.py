@@ -9,8 +9,8 @@ import streamlit as st
 from jaxtyping import UInt8
 
 from ... import selection
-from ...figures.atlas import TOKEN
-from ...figures.encode import csv
+from ...figures.atlas import GROUPS, head_metrics
+from ...figures.encode import csv, mean_over_images
 from ...jobs import Job
 from ...measuring import pictures
 from ...measuring.pictures import Pictures
@@ -50,19 +50,36 @@ class Subject:
 
 
 def chosen_head(study: "Study") -> tuple[int, int]:
-    """The head of the linked plots; before anyone chose, the first by the study's first number."""
+    """The head of the linked plots; before anyone chose, the one that they show: the largest by
+    the atlas' number."""
     now = selection.current()
     if now.layer is not None and now.head is not None:
         return now.layer, now.head
-    for variable in study.head_metrics():
-        if variable.attrs.get("units") == TOKEN:
-            continue
-        dims = [dim for dim in variable.dims if dim not in ("layer", "head")]
-        mean = variable.mean(dims).transpose("layer", "head").values.astype(float)
-        if np.isfinite(mean).any():
-            layer, head = np.unravel_index(int(np.nanargmax(mean)), mean.shape)
-            return int(layer), int(head)
-    return 0, 0
+    metrics = head_metrics(study.head_metrics())
+    metrics = sorted(metrics, key=lambda metric: GROUPS.index(metric.group))  # as the atlas lists
+    metric = next((each for each in metrics if each.key == now.metric), None)
+    metric = metric or next(iter(metrics), None)
+    if metric is None:
+        return 0, 0
+    values = metric.values
+    if len(values) > 1 and now.scope == "mean":
+        values = values[[i for i in now.chosen_images if i < len(values)] or slice(None)]
+    elif len(values) > 1:
+        names = [str(name) for name in study.data["image"].values]
+        values = values[[names.index(now.image) if now.image in names else 0]]
+    shown = mean_over_images(values)
+    if not np.isfinite(shown).any():
+        return 0, 0
+    layer, head = np.unravel_index(int(np.nanargmax(shown)), shown.shape)
+    return int(layer), int(head)
+
+
+def key_of(study: "Study") -> tuple[Any, ...]:
+    """What tells a study from others, and from itself with more images done.
+
+    The settings hold the images' digests, the target and the seed.
+    """
+    return str(study.path), study.model_digest, study.data.attrs["settings"], study.n_done
 
 
 def is_dark() -> bool:

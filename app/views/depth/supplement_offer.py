@@ -44,10 +44,10 @@ def offer(subject: Subject) -> "Job[Any] | None":
         )
     made = result(job)
     if made is not None:
-        path, size = Path(made.name), made.size
+        size = made.size
         st.download_button(
             f"Save the file ({size / 1e6:.1f} MB)",
-            path.read_bytes,
+            lambda: Path(made.name).read_bytes(),  # holds the file, which goes with its owner
             file_name=f"{_stem(study)}.html",
             mime="text/html",
             on_click="ignore",

@@ -36,7 +36,7 @@ def statistics_for(
     )
     job.wait(0.5)
     if job.running:
-        shared.waits(job, lambda: job.stop(), f"{key} cancel")
+        shared.waits(job, in_depth.stop_reference, f"{key} cancel")
         return None, job
     return _result(job, n, there.words, key), job
 
