@@ -53,7 +53,7 @@ def important(page: Page) -> None:
     board = page.locator('[data-panel="importance"]')
     board.locator('[data-choice="ranking"]').click()
     board.evaluate("node => node.scrollIntoView()")
-    board.get_by_role("button").filter(has_text="L").first.click()
+    board.get_by_role("option").first.click()
 
 
 def why(page: Page) -> None:

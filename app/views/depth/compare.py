@@ -1,5 +1,6 @@
 """Compare: what another checkpoint, or a series of them, does on the same images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ def _others(subject: Subject) -> "Job[list[comparing.Other]] | None":
 def _studies(subject: Subject) -> "Job[list[comparing.Other]] | None":
     assert subject.study is not None
     own = subject.study.path
+    own_name = selection.current().study
     known = {
         name: path
         for name, path in studies.known().items()
@@ -101,7 +103,10 @@ def _studies(subject: Subject) -> "Job[list[comparing.Other]] | None":
             "checkpoint, and open both: `headscope app --study A.zarr --study B.zarr`."
         )
         return None
-    chosen = _choose(list(known), "studies", typed=False)
+    # At first one that belongs to this: opened with it, or a sample beside a sample.
+    together = next((each for each in (studies.given(), studies.samples()) if own_name in each), {})
+    first = [name for name in known if name in together]
+    chosen = _choose(list(known), "studies", typed=False, first=first)
     if not chosen:
         return None
     paths = [(name, known[name]) for name in chosen]
@@ -118,7 +123,7 @@ def _checkpoints(subject: Subject) -> "Job[list[comparing.Other]] | None":
         for name in services.known_checkpoints()
         if checkpoint is None or name != checkpoint.name
     ]
-    chosen = _choose(known, "checkpoints", typed=True)
+    chosen = _choose(known, "checkpoints", typed=True, first=known)
     if not chosen:
         return None
     sources = [services.Source(name) for name in chosen]
@@ -138,7 +143,7 @@ def _checkpoints(subject: Subject) -> "Job[list[comparing.Other]] | None":
     )
 
 
-def _choose(known: list[str], what: str, *, typed: bool) -> list[str]:
+def _choose(known: list[str], what: str, *, typed: bool, first: Sequence[str]) -> list[str]:
     """Names of what is compared with, in the order in which they were chosen."""
     told = selection.current().against
     wanted = [] if told is None else [name for name in told.split(BETWEEN) if name]
@@ -150,7 +155,7 @@ def _choose(known: list[str], what: str, *, typed: bool) -> list[str]:
         )
     there = [name for name in wanted if name not in missing]
     if not there and (told is None or missing):
-        there = known[:1]
+        there = list(first[:1])
     st.session_state[_AGAINST] = there
 
     def take() -> None:
