@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -173,15 +172,12 @@ def series(
     images = shared_images(studies)
     n = len(studies) - 1
     compared = images[:, spread(images.shape[1], IMAGES)]
-    # One after the other: at most two checkpoints are loaded at once.
-    sides = (
-        side_of(study, own, given, by)
-        for study, own, given in zip(
-            studies, compared, checkpoints or [LOAD] * len(studies), strict=True
-        )
-    )
+    given = checkpoints or [LOAD] * len(studies)
     matchings = []
-    for step, (first, second) in enumerate(pairwise(sides)):
+    # One after the other: at most two checkpoints are loaded at once.
+    first = side_of(studies[0], compared[0], given[0], by)
+    for step in range(n):
+        second = side_of(studies[step + 1], compared[step + 1], given[step + 1], by)
 
         def tell(what: str, share: float, step: int = step) -> None:
             if progress is not None:
@@ -191,6 +187,7 @@ def series(
             match_sides(first, second, by=by, weights=weights, threshold=threshold, progress=tell)
         )
         first.forget()
+        first = second
     return Series(
         tuple(studies),
         tuple(numbered if names is None else names),
