@@ -86,7 +86,7 @@ def arguments(request: "Request") -> list[str]:
 
 
 def loaded_with(study: "Study") -> dict[str, Any]:
-    """How the checkpoint was loaded; of a file its name alone, not where it lies on this machine."""
+    """How the checkpoint was loaded; of a file its name alone, not where it lies here."""
     told: dict[str, Any] = json.loads(study.data.attrs["loaded_with"])
     if told.get("factory"):
         where, _, function = str(told["factory"]).rpartition(":")

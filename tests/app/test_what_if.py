@@ -114,31 +114,6 @@ def test_of_ten_quick_clicks_the_running_one_and_the_last_compute(
     assert all(job.wait(60) and job.stopped for job in others[:-1])
 
 
-def test_others_wait_for_one_pass_only(
-    demo: hs.Checkpoint, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody else's pass comes between those with and without the heads, and changes nothing."""
-    real, between = analysis._without, []
-    batch = demo.prepare(crops[:1])
-
-    def asked(*arguments: Any) -> Any:
-        other = threading.Thread(target=lambda: between.append(demo.run(batch)))
-        other.start()
-        other.join(60)
-        assert not other.is_alive()
-        return real(*arguments)
-
-    expected = analysis.what_if(demo, batch, [(2, 1)])
-    monkeypatch.setattr(analysis, "_without", asked)
-    found = analysis.what_if(demo, batch, [(2, 1)])
-    over = analysis.what_if_over(demo, batch, [(2, 1)])
-    assert len(between) == 2
-    np.testing.assert_array_equal(found.output.raw.after, expected.output.raw.after)
-    np.testing.assert_array_equal(found.moved, expected.moved)
-    # Without maps the attention may be fused: another order of the same sums in float32.
-    np.testing.assert_allclose(over.raw.after, expected.output.raw.after, atol=1e-4)
-
-
 def test_two_sessions_do_not_stop_each_other(demo: hs.Checkpoint, crops: np.ndarray) -> None:
     jobs = Jobs(workers=8, most=10)
 
