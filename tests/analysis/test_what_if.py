@@ -222,7 +222,7 @@ def test_several_images_are_refused(demo: hs.Checkpoint, crops: np.ndarray) -> N
 def test_others_wait_for_one_pass_only(
     demo: hs.Checkpoint, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else's pass comes between those with and without the heads, and changes nothing."""
+    """Somebody else's pass comes between the two, and changes nothing."""
     real, between = module._without, []
     batch = demo.prepare(crops[:1])
 
@@ -234,7 +234,7 @@ def test_others_wait_for_one_pass_only(
         return real(*arguments)
 
     expected = module.what_if(demo, batch, [(2, 1)])
-    monkeypatch.setattr(analysis, "_without", asked)
+    monkeypatch.setattr(module, "_without", asked)
     found = module.what_if(demo, batch, [(2, 1)])
     over = module.what_if_over(demo, batch, [(2, 1)])
     assert len(between) == 2
