@@ -1,6 +1,8 @@
 """Which predictions differ between two checkpoints, and which of the two is right more often."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,13 +26,15 @@ class PredictionChanges:
     probability: Float[np.ndarray, "study image"]
     """Of that class, by each."""
     changed: Bool[np.ndarray, " image"]
-    """Whether the two classes have other names."""
+    """Whether the two classes are others: by index where both list the same classes, else by
+    name."""
     same_classes: bool
     """Whether both checkpoints have the same classes."""
     label: tuple[str | None, ...]
-    """What is in each image, where a study knows it."""
+    """What is in each image, where a study knows it; in the first one's words where both do."""
     right: Bool[np.ndarray, "study image"]
-    """Whether the likeliest class is that; False where it is not known."""
+    """Whether the likeliest class is that, by the study's own label where it has one; False where
+    it is not known."""
 
     @property
     def n_changed(self) -> int:
@@ -79,8 +83,9 @@ class PredictionChanges:
 def changed_predictions(study_a: Study, study_b: Study) -> PredictionChanges:
     """The predictions of two checkpoints on the images that both studies share.
 
-    Classes are compared by name, so that checkpoints may list them in another order; a label that
-    either study knows counts for both.
+    Classes are compared by name, so that checkpoints may list them in another order; by index
+    where both list the same, as two classes may have one name. A label counts for its own study,
+    and for the other where that has none.
 
     Raises:
         HeadscopeError: a checkpoint has no classes, or there is no image in common.
@@ -92,13 +97,21 @@ def changed_predictions(study_a: Study, study_b: Study) -> PredictionChanges:
                 f"{study.model} has no classes, so there are no predictions to compare."
             )
     images = shared_images(studies)
+    same = list(study_a.labels) == list(study_b.labels)
     classes = [
-        [study.labels[c] for c in study.data["top_class"].values[own, 0]]
+        [(c if same else study.labels[c]) for c in study.data["top_class"].values[own, 0].tolist()]
         for study, own in zip(studies, images, strict=True)
     ]
-    labels = [_labels(study, own) for study, own in zip(studies, images, strict=True)]
-    label = tuple(a if a is not None else b for a, b in zip(*labels, strict=True))
-    names = tuple(zip(*classes, strict=True))
+    known = [_labels(study, own, as_index=same) for study, own in zip(studies, images, strict=True)]
+    own_first = [
+        [mine if mine is not None else theirs for mine, theirs in zip(*pair, strict=True)]
+        for pair in (known, known[::-1])
+    ]
+
+    def words(found: Sequence[int | str | None]) -> tuple[Any, ...]:
+        return tuple(study_a.labels[c] if isinstance(c, int) else c for c in found)
+
+    names = tuple(zip(*map(words, classes), strict=True))
     return PredictionChanges(
         study_a.model,
         study_b.model,
@@ -110,15 +123,22 @@ def changed_predictions(study_a: Study, study_b: Study) -> PredictionChanges:
                 for study, own in zip(studies, images, strict=True)
             ]
         ),
-        np.array([a != b for a, b in names]),
+        np.array([a != b for a, b in zip(*classes, strict=True)]),
         set(study_a.labels) == set(study_b.labels),
-        label,
-        np.array([[c == known for c, known in zip(own, label, strict=True)] for own in classes]),
+        words(own_first[0]),
+        np.array(
+            [
+                [c == label for c, label in zip(own, labels, strict=True)]
+                for own, labels in zip(classes, own_first, strict=True)
+            ]
+        ),
     )
 
 
-def _labels(study: Study, images: Int[np.ndarray, " image"]) -> list[str | None]:
+def _labels(
+    study: Study, images: Int[np.ndarray, " image"], *, as_index: bool
+) -> list[int | str | None]:
     if "label" not in study.data:
         return [None] * len(images)
     values = study.data["label"].values[images].tolist()
-    return [study.labels[value] if value >= 0 else None for value in values]
+    return [None if v < 0 else v if as_index else study.labels[v] for v in values]

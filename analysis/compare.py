@@ -11,7 +11,7 @@ from ..models.errors import HeadscopeError
 from .importance.intervals import Interval
 from .matching.sides import shared_images
 from .study import ACROSS, Study
-from .trends import Method, head_scores, interval_of, mean_of
+from .trends import Method, check_ablations, head_scores, interval_of, mean_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +63,14 @@ def compare(
         shared_only: compare on the images that both have, where some are in one study only.
 
     Raises:
-        HeadscopeError: the studies are of different images, or lack the number.
+        HeadscopeError: the studies are of different images, lack the number, or have it by
+            different ablations.
     """
     pairs = shared_images((study_a, study_b)) if shared_only else _pairs(study_a, study_b)
     variables = [
         head_scores(study, metric, at=at, ablation=ablation) for study in (study_a, study_b)
     ]
+    check_ablations(metric, variables)
     if any(variable.attrs.get(ACROSS) for variable in variables):
         raise HeadscopeError(
             f"The metric {metric!r} is of all images together: there are no images to pair. "

@@ -34,7 +34,11 @@ class _File(ZipStore):
 
 def is_meant(path: Path) -> bool:
     """Whether a path is, or is to be, one file."""
-    return zipfile.is_zipfile(path) if path.is_file() else path.suffix.lower() == SUFFIX
+    return (
+        zipfile.is_zipfile(path)
+        if path.is_file()
+        else path.suffix.lower() == SUFFIX and not path.is_dir()
+    )
 
 
 def is_in_one_file(store: Store) -> bool:

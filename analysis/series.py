@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int
 
 from ..models.checkpoint import Checkpoint
@@ -14,7 +14,7 @@ from .matching.match import CRITERIA, LOAD, check, match_sides, side_of
 from .matching.result import Head, HeadMatching
 from .matching.sides import IMAGES, shared_images, spread
 from .study import Study
-from .trends import head_scores, mean_of
+from .trends import check_ablations, head_scores, mean_of
 
 NOBODY = -1
 
@@ -59,16 +59,19 @@ class Series:
         track has no head, and at steps whose study lacks the number.
 
         Raises:
-            HeadscopeError: no study has the number.
+            HeadscopeError: no study has the number, or they have it by different ablations.
         """
         found = np.full(self.tracks.shape[:2], np.nan)
         error: HeadscopeError | None = None
+        variables: dict[int, xr.DataArray] = {}
         for step, study in enumerate(self.studies):
             try:
-                scores = head_scores(study, metric, at=at, ablation=ablation).values.astype(float)
+                variables[step] = head_scores(study, metric, at=at, ablation=ablation)
             except HeadscopeError as lacking:
                 error = error or lacking
-                continue
+        check_ablations(metric, variables.values())
+        for step, variable in variables.items():
+            study, scores = self.studies[step], variable.values.astype(float)
             # A number of all images together stands as that of one.
             own = scores[self.images[step]] if len(scores) == study.n_images else scores
             mean = mean_of(own, (0,))
@@ -169,14 +172,12 @@ def series(
     images = shared_images(studies)
     n = len(studies) - 1
     compared = images[:, spread(images.shape[1], IMAGES)]
-    sides = [
-        side_of(study, own, given, by)
-        for study, own, given in zip(
-            studies, compared, checkpoints or [LOAD] * len(studies), strict=True
-        )
-    ]
+    given = checkpoints or [LOAD] * len(studies)
     matchings = []
-    for step, (first, second) in enumerate(pairwise(sides)):
+    # One after the other: at most two checkpoints are loaded at once.
+    first = side_of(studies[0], compared[0], given[0], by)
+    for step in range(n):
+        second = side_of(studies[step + 1], compared[step + 1], given[step + 1], by)
 
         def tell(what: str, share: float, step: int = step) -> None:
             if progress is not None:
@@ -186,6 +187,7 @@ def series(
             match_sides(first, second, by=by, weights=weights, threshold=threshold, progress=tell)
         )
         first.forget()
+        first = second
     return Series(
         tuple(studies),
         tuple(numbered if names is None else names),

@@ -1,6 +1,6 @@
 """A number over the layers of a checkpoint: its mean over heads, with intervals over images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -171,6 +171,19 @@ def head_scores(
         )
     missing = [dim for dim in ("image", "head") if dim not in variable.dims]
     return variable.expand_dims(missing).transpose("image", "layer", "head")
+
+
+def check_ablations(metric: str, variables: Iterable[xr.DataArray]) -> None:
+    """Raise a HeadscopeError where what `head_scores` gives was measured by several ablations."""
+    modes = dict.fromkeys(
+        str(each.coords["ablation"].item()) for each in variables if "ablation" in each.coords
+    )
+    if len(modes) > 1:
+        raise HeadscopeError(
+            f"{metric!r} was measured by other ablations in each study ({', '.join(modes)}), which "
+            "tells nothing of the difference; analyse both with the same, or name one that all "
+            "have by `ablation`."
+        )
 
 
 def interval_of(

@@ -21,7 +21,7 @@ from .maps import attention_rows
 from .sinks.removal import Beside
 
 BYTES_AT_ONCE = 400_000_000
-"""Maps that are held while the second pass runs; where there are more, it runs in parts."""
+"""Maps of both passes that are held at once; where there are more, they run in parts."""
 BATCH = 8
 """Images in one forward pass."""
 
@@ -98,6 +98,7 @@ def what_if(
     reference: HeadStatistics | None = None,
     target: int | str | None = None,
     queries: Sequence[int | None] = (),
+    begin: Callable[[], None] = lambda: None,
 ) -> WhatIf:
     """Run one image with all heads, and with some of them changed as `ablate` does.
 
@@ -109,6 +110,8 @@ def what_if(
         reference: from `hs.reference`, for modes that compare with other images.
         target: the class to follow; None: the prediction with all heads.
         queries: for each layer the query token whose attention is wanted; None: mean over queries.
+        begin: called when nobody else runs the checkpoint any more, before anything is computed;
+            whatever it raises stops the work.
 
     Raises:
         HeadscopeError: as `ablate`, or there is more than one image.
@@ -120,18 +123,19 @@ def what_if(
     moved = np.full((checkpoint.n_layers, max(checkpoint.n_heads)), np.nan)
     unused = np.zeros(moved.shape, bool)
     outputs: tuple[Tensor, Tensor] | None = None
-    with checkpoint.lock:
-        for part in _parts(checkpoint):
-            sides = [_Side(part, queries), _Side(part, queries, mode, taken)]
-            outputs = (
-                watch(checkpoint, batch, sides[0].take),
-                _without(checkpoint, batch, taken, mode, reference, sides[1].take),
-            )
-            for layer in part:
-                before, after = (side.layers[layer] for side in sides)
-                rows.append(Beside(before.rows, after.rows))
-                moved[layer, : len(before.rows)] = _moved(before, after)
-                unused[layer, list(after.unused)] = True
+    # Each pass takes the lock by itself: others wait for one of them, not for all.
+    for place, part in enumerate(_parts(checkpoint)):
+        sides = [_Side(part, queries), _Side(part, queries, mode, taken)]
+        with checkpoint.lock:
+            if place == 0:
+                begin()
+            first = watch(checkpoint, batch, sides[0].take)
+        outputs = first, _without(checkpoint, batch, taken, mode, reference, sides[1].take)
+        for layer in part:
+            before, after = (side.layers[layer] for side in sides)
+            rows.append(Beside(before.rows, after.rows))
+            moved[layer, : len(before.rows)] = _moved(before, after)
+            unused[layer, list(after.unused)] = True
     assert outputs is not None
     moved[unused] = np.nan
     return WhatIf(
@@ -173,9 +177,8 @@ def what_if_over(
     for start in range(0, len(batch), batch_size):
         progress(start)
         part = batch[start : start + batch_size]
-        with checkpoint.lock:
-            before.append(checkpoint.run(part).cpu())
-            after.append(_without(checkpoint, part, taken, mode, reference, None).cpu())
+        before.append(checkpoint.run(part).cpu())
+        after.append(_without(checkpoint, part, taken, mode, reference, None).cpu())
     return _output(checkpoint, torch.cat(before), torch.cat(after), target)
 
 
@@ -217,7 +220,8 @@ def _parts(checkpoint: Checkpoint) -> list[list[int]]:
     parts: list[list[int]] = [[]]
     held = 0
     for index, layer in enumerate(checkpoint.layers):
-        size = 4 * layer.n_heads * layer.layout.query_tokens.size * layer.layout.key_tokens.shape[1]
+        n_weights = layer.layout.query_tokens.size * layer.layout.key_tokens.shape[1]
+        size = 8 * layer.n_heads * n_weights  # both passes
         if parts[-1] and held + size > BYTES_AT_ONCE:
             parts.append([])
             held = 0

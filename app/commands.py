@@ -116,7 +116,8 @@ def inspect(options: argparse.Namespace) -> None:
 
 def train_demo(names: Sequence[str], *, out: Path, resume: bool, snapshots: int = 0) -> None:
     """Train demo checkpoints; those that are there already are left alone when resuming."""
-    from ..models.demo.train import NAMES, train
+    from ..models.demo.recipes import RECIPES
+    from ..models.demo.train import NAMES, check_snapshots, snapshot_paths, train
 
     wanted = [name.removeprefix("demo/") for name in names] or list(NAMES)
     for name in wanted:
@@ -126,6 +127,8 @@ def train_demo(names: Sequence[str], *, out: Path, resume: bool, snapshots: int 
     for name in wanted:
         weights = out / f"{name}.safetensors"
         if resume and weights.exists():
+            steps = RECIPES[name].steps
+            check_snapshots(snapshot_paths(name, out, steps, snapshots), steps)
             print(f"{weights} is there already; --no-resume trains it again.")
             continue
         with Bar(total=1) as bar:

@@ -61,7 +61,9 @@ def make(names: Sequence[str], *, out: Path, per_class: int = PER_CLASS) -> None
     wanted = [name.removeprefix("demo/") for name in names] or list(NAMES)
     for name in wanted:
         if name not in NAMES:
-            raise HeadscopeError(f"There is no sample study {name!r}; there are {NAMES}.")
+            raise HeadscopeError(
+                f"There is no sample study {name!r}; there are {', '.join(NAMES)}."
+            )
         if _file(out, name).exists():
             raise HeadscopeError(
                 f"{_file(out, name)} is there already; give another --out or delete it first."

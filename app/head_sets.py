@@ -78,8 +78,13 @@ class Shelf:
             with tempfile.NamedTemporaryFile(
                 "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
             ) as file:
-                file.write(self.text(headset))
-            Path(file.name).replace(path)
+                part = Path(file.name)
+                try:
+                    file.write(self.text(headset))
+                    file.flush()
+                    part.replace(path)
+                finally:
+                    part.unlink(missing_ok=True)
         except OSError as error:
             raise HeadscopeError(
                 f"{path.parent} cannot be written ({error.strerror or error}); set {HOME} to a "

@@ -197,15 +197,19 @@ def _check(request: Any) -> None:
 
 
 def _checkpoint(study: "Study", factory: str | None) -> "tuple[Checkpoint | None, str]":
-    """The study's checkpoint, or why there is none."""
-    from .export.making import load_checkpoint
+    """The study's checkpoint, or why there is none.
 
+    Raises:
+        HeadscopeError: what the factory makes is not the study's.
+    """
+    from ..analysis.reloading import checkpoint_of
+
+    if factory is not None:
+        from ..models.factory import from_factory
+
+        return checkpoint_of(study, from_factory(factory)), ""
     try:
-        if factory is not None:
-            from ..models.factory import from_factory
-
-            return from_factory(factory), ""
-        return load_checkpoint(study), ""
+        return checkpoint_of(study), ""
     except HeadscopeError as error:
         return None, f"Without the figures that run the network: {error}"
 

@@ -88,8 +88,13 @@ def remember(path: Path) -> None:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=place.parent, delete=False
         ) as file:
-            file.write(lines)
-        Path(file.name).replace(place)
+            part = Path(file.name)
+            try:
+                file.write(lines)
+                file.flush()
+                part.replace(place)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError:
         return
 

@@ -1,8 +1,6 @@
 """What `headscope supplement` does: its arguments, the work, the file."""
 
 import argparse
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,21 +147,15 @@ def _check_writable(out: Path) -> None:
 
 def _write(out: Path, content: bytes) -> None:
     """All of it or nothing: a file half written looks like one that is damaged."""
+    from ..models.demo.weights import replacing
+
     try:
-        with tempfile.NamedTemporaryFile(dir=out.absolute().parent, delete=False) as part:
-            part.write(content)
-        Path(part.name).chmod(0o666 & ~_umask())
-        Path(part.name).replace(out)
+        with replacing(out) as part:
+            part.write_bytes(content)
     except OSError as error:
         raise HeadscopeError(
             f"{out} cannot be written ({error.strerror}); choose another place."
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _megabytes(text: str) -> float:

@@ -94,6 +94,8 @@ def hovers(page: Page, n: int) -> list[float]:
 
 
 def described(times: list[float]) -> str:
+    if not times:
+        return "not measured: nothing was shown"
     p95 = times[min(len(times) - 1, round(0.95 * len(times)))]
     return f"median {statistics.median(times):.0f} ms, p95 {p95:.0f} ms, n = {len(times)}"
 

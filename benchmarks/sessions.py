@@ -100,7 +100,7 @@ def peak(port: str) -> int:
     """The largest resident memory that the server had, in bytes (Linux)."""
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            if f"--port\0{port}\0" in (status.parent / "cmdline").read_text() + "\0":
+            if f"--port\0{port}\0".encode() in (status.parent / "cmdline").read_bytes() + b"\0":
                 lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
                 return int(lines["VmHWM"].split()[0]) * 1024
         except OSError:  # it ended meanwhile

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int
 
 from ...models.checkpoint import Checkpoint
@@ -52,11 +53,11 @@ class Side:
         counts = self.study.data["n_heads"].values
         return np.array([(layer, head) for layer, n in enumerate(counts) for head in range(n)])
 
-    def of_heads(
-        self, values: Float[np.ndarray, "image layer head ..."]
-    ) -> Float[np.ndarray, "image head ..."]:
-        """Numbers of the study, on the shared images and without heads that a layer lacks."""
-        return values[self.images][:, self.heads[:, 0], self.heads[:, 1]].astype(float)
+    def of_heads(self, variable: xr.DataArray, *dims: str) -> Float[np.ndarray, "image head ..."]:
+        """Numbers of the study, on the shared images and without heads that a layer lacks; then
+        the variable's other `dims`. Only these images are read."""
+        own = variable.isel(image=self.images).transpose("image", "layer", "head", *dims)
+        return own.values[:, self.heads[:, 0], self.heads[:, 1]].astype(float)
 
 
 def shared_images(studies: Sequence[Study]) -> Int[np.ndarray, "study image"]:

@@ -21,6 +21,8 @@ SCALARS = (
 )
 """Numbers that mean the same whatever the number of tokens; distances are brought to shares of the
 image's diagonal. Each counts as much as one of the curves."""
+RATIOS = ("sink_concentration",)
+"""Of these, from 1 without an upper end, the logarithm; an infinite one does not count."""
 
 Numbers = dict[str, Float[np.ndarray, "image head entry"]]
 
@@ -33,7 +35,9 @@ def strength(
     Curves: the share of the attention between patches that goes at most so far (hops), and at most
     so far down or right of the query (offsets), with distances as shares of the image's side, so
     that grids and image sizes may differ; the share of a query's attention for each kind of token;
-    and `SCALARS`. Each is standardised over all heads of both (`distances`), image by image.
+    and `SCALARS`. Of each, the squared distance between heads, image by image, as a share of what
+    it is on average over all pairs of heads (`distances`). The concentration of sinks is compared
+    by its logarithm: a ratio, which a single head may have a thousand times as large.
 
     Raises:
         NotThere: the studies have none of these in common.
@@ -63,13 +67,14 @@ def numbers(side: Side) -> Numbers:
             found[name] = _within(other, _offset_edges(side, axis))
     for kind in _kinds(data):
         share = data["share"].sel(query_kind="patch", key_kind=kind)
-        wanted = share.transpose("image", "layer", "head").values
-        found[f"share for {kind}"] = side.of_heads(wanted)[..., None]
+        found[f"share for {kind}"] = side.of_heads(share)[..., None]
     diagonal = float(np.hypot(data.sizes["row"], data.sizes["column"]))
     for name in SCALARS:
         if name in data and set(data[name].dims) == {"image", "layer", "head"}:
             in_px = data[name].attrs.get("units") == "px"
-            found[name] = _values(side, name)[..., None] / (diagonal if in_px else 1)
+            values = _values(side, name)[..., None] / (diagonal if in_px else 1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[name] = np.log(values) if name in RATIOS else values
     return found
 
 
@@ -80,8 +85,7 @@ def _kinds(data: Any) -> list[str]:
 
 
 def _values(side: Side, name: str, *dims: str) -> Float[np.ndarray, "image head ..."]:
-    variable = side.study.data[name].transpose("image", "layer", "head", *dims)
-    return side.of_heads(variable.values)
+    return side.of_heads(side.study.data[name], *dims)
 
 
 def _patch(side: Side) -> Float[np.ndarray, "head 2"]:

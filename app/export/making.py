@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from ...models.errors import HeadscopeError
 from ..figures.paper import Maker, Request, makers
@@ -10,9 +9,6 @@ from .package import PROVENANCE, Made, figure_files, letter_of, overview
 from .provenance import facts_of, provenance
 from .sheet import Sheet
 from .style import pixels
-
-if TYPE_CHECKING:
-    from ... import Checkpoint, Study
 
 Progress = Callable[[float, str], None]
 Keep = Callable[[str, bytes], None]
@@ -114,28 +110,3 @@ def make(
         put(overview(found.made, found.files, found.left_out, title))
     progress(1.0, "done")
     return found
-
-
-def load_checkpoint(study: "Study") -> "Checkpoint":
-    """The checkpoint of a study.
-
-    Raises:
-        HeadscopeError: it cannot be loaded, or has other weights now.
-    """
-    import json
-
-    from ... import load
-
-    options = json.loads(study.data.attrs["loaded_with"])
-    if options.pop("factory", None) is not None:
-        raise HeadscopeError(
-            "The study's checkpoint was made by code of its owner, which is not run from here."
-        )
-    size = options.get("image_size")
-    checkpoint = load(**options | {"image_size": None if size is None else tuple(size)})
-    if checkpoint.digest != study.model_digest:
-        raise HeadscopeError(
-            f"{study.model} has other weights now than when the study was made, so its maps would "
-            "be of another network."
-        )
-    return checkpoint

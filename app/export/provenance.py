@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from .sheet import FORMATS, Sheet
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from ... import Study
     from ..figures.paper import Request
 
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _LIBRARIES = ("headscope", "torch", "timm", "numpy", "scipy", "plotly", "kaleido", "pillow")
 
 
@@ -83,6 +85,24 @@ def arguments(request: "Request") -> list[str]:
     return said
 
 
+def loaded_with(study: "Study") -> dict[str, Any]:
+    """How the checkpoint was loaded; of a file its name alone, not where it lies here."""
+    told: dict[str, Any] = json.loads(study.data.attrs["loaded_with"])
+    if told.get("factory"):
+        where, _, function = str(told["factory"]).rpartition(":")
+        if where.endswith(".py"):
+            told["factory"] = f"{_file(where)}:{function}"
+    name = str(told.get("name") or "")
+    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+    if absolute or name.endswith(_WEIGHTS):
+        told["name"] = _file(name)
+    return told
+
+
+def _file(path: str) -> str:
+    return PureWindowsPath(path).name  # it takes both sorts of slashes
+
+
 def _place(study: "Study") -> str:
     """The study's name alone: the command is for its folder, and tells nobody of this machine."""
     return study.path.name if study.path is not None else "STUDY.zarr"
@@ -98,7 +118,7 @@ def _study(study: "Study") -> dict[str, Any]:
         "model": study.model,
         "architecture": attrs.get("architecture"),
         "weights_sha256": study.model_digest,
-        "loaded_with": json.loads(attrs["loaded_with"]) if "loaded_with" in attrs else None,
+        "loaded_with": loaded_with(study) if "loaded_with" in attrs else None,
         "preprocessing": json.loads(attrs["preprocessing"]),
         "seed": study.settings.get("seed"),
         "settings": settings,

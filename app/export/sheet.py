@@ -121,7 +121,7 @@ class Sheet:
         for name, flag in flags.items():
             value = getattr(self, name)
             if value != getattr(usual, name):
-                said += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+                said += [flag, str(value)]
         if self.limits is not None:
             said.append(f"--range={self.limits[0]!r},{self.limits[1]!r}")
         return said

@@ -3,6 +3,7 @@
 import csv as csv_files
 import io
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,28 @@ _LATEX = {
     "≥": r"$\geq$",
     "±": r"$\pm$",
     "√": r"$\surd$",
-    "ρ": r"$\rho$",
+    "‖": r"$\Vert$",
+    "⟨": r"$\langle$",
+    "⟩": r"$\rangle$",
+    "⌊": r"$\lfloor$",
+    "⌋": r"$\rfloor$",
+    "⌈": r"$\lceil$",
+    "⌉": r"$\rceil$",
+    "′": "$'$",
+    "∞": r"$\infty$",
+    "∂": r"$\partial$",
+    "∫": r"$\int$",
+    "∅": r"$\emptyset$",
+    "∪": r"$\cup$",
+    "∘": r"$\circ$",
+    "⊙": r"$\odot$",
+    "≈": r"$\approx$",
+    "≠": r"$\neq$",
+    "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "↔": r"$\leftrightarrow$",
+    "ε": r"$\varepsilon$",
+    "φ": r"$\varphi$",
     "°": r"$^\circ$",
     "–": "--",
     "—": "---",
@@ -42,11 +64,52 @@ _LATEX = {
     "”": "''",
     "\n": " ",
 }
+_ACCENTS = {
+    "\u0300": r"\`",
+    "\u0301": r"\'",
+    "\u0302": r"\^",
+    "\u0303": r"\~",
+    "\u0304": r"\=",
+    "\u0306": r"\u",
+    "\u0307": r"\.",
+    "\u0308": r"\"",
+    "\u030a": r"\r",
+    "\u030b": r"\H",
+    "\u030c": r"\v",
+    "\u0327": r"\c",
+    "\u0328": r"\k",
+}
+_GREEK = (
+    "alpha beta gamma delta zeta eta theta iota kappa lamda mu nu xi pi rho sigma tau upsilon chi "
+    "psi omega Gamma Delta Theta Lamda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
+for _letter in _GREEK.split():
+    _size = "small" if _letter.islower() else "capital"
+    _command = _letter.replace("mda", "mbda")  # Unicode's spelling
+    _LATEX[unicodedata.lookup(f"greek {_size} letter {_letter}".upper())] = rf"$\{_command}$"
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX takes it."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Text as pdfLaTeX takes it; letters of other scripts stay, which XeLaTeX and LuaLaTeX take."""
+    found: list[str] = []
+    for character in unicodedata.normalize("NFC", text):
+        if character in _ACCENTS and found:  # no letter has it built in, as with A and a tilde
+            found[-1] = f"{_ACCENTS[character]}{{{found[-1]}}}"
+        else:
+            found.append(_escaped(character))
+    return "".join(found)
+
+
+def _escaped(character: str) -> str:
+    if character in _LATEX or ord(character) < 256:
+        return _LATEX.get(character, character)
+    form, *parts = unicodedata.decomposition(character).split() or [""]
+    if form in ("<sub>", "<super>"):
+        inner = escaped("".join(chr(int(part, 16)) for part in parts)).replace("$", "")
+        return f"${'_' if form == '<sub>' else '^'}{{{inner}}}$"
+    if parts and not form.startswith("<") and (mark := chr(int(parts[0], 16))) in _ACCENTS:
+        return f"{_ACCENTS[mark]}{{{_escaped(chr(int(form, 16)))}}}"
+    return character
 
 
 def csv(rows: Sequence[Row]) -> bytes:
@@ -146,7 +209,7 @@ def _column(values: Sequence[Any], *, latex: bool) -> tuple[list[str], bool]:
         return [_text(value, latex=latex) for value in values], False
     if all(float(v).is_integer() and abs(v) < 1e12 for v in numbers):
         return [_signed(v, "{:.0f}", latex=latex) for v in values], True
-    largest = max(abs(float(v)) for v in numbers if math.isfinite(v)) if numbers else 1.0
+    largest = max((abs(float(v)) for v in numbers if math.isfinite(v)), default=0.0)
     decimals = min(8, max(0, DIGITS - 1 - math.floor(math.log10(largest)))) if largest else 0
     return [_signed(v, f"{{:.{decimals}f}}", latex=latex) for v in values], True
 

@@ -1,7 +1,7 @@
 """The head atlas: every number that a study has for each head."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,8 @@ class HeadMetric:
     stands as that of one."""
     mass: Float[np.ndarray, "image layer head"] | None = None
     """Share of the attention that the number rests on, where that is less than all."""
+    ablation: str = ""
+    """By which it was measured, also where the study has no other."""
 
     @cached_property
     def mean(self) -> Float[np.ndarray, "layer head"]:
@@ -55,7 +57,8 @@ def head_metrics(
         name = str(variable.name)
         label = str(variable.attrs.get("long_name", name))
         several = names.count(variable.name) > 1
-        mode = str(variable.coords["ablation"].item()) if several else ""
+        ablation = str(variable.coords["ablation"].item()) if "ablation" in variable.coords else ""
+        mode = ablation if several else ""
         in_px = variable.attrs.get("units") == "px"
         description = str(variable.attrs.get("description", ""))
         values = _values(variable)
@@ -69,9 +72,34 @@ def head_metrics(
                 signed=_signed(variable, values),
                 values=values,
                 mass=None if share is None or not in_px else _patch_mass(share),
+                ablation=ablation,
             )
         )
     return tuple(found)
+
+
+def by_ablation(
+    several: Sequence[Sequence[HeadMetric]],
+) -> tuple[dict[str, HeadMetric], ...]:
+    """Metrics of several studies by key, so that the same key is the same number: where studies
+    have one by other ablations, each has its own in the key."""
+    modes: dict[str, set[tuple[str, ...]]] = {}
+    for metrics in several:
+        own: dict[str, tuple[str, ...]] = {}
+        for metric in metrics:
+            name = metric.key.partition(":")[0]
+            own[name] = (*own.get(name, ()), metric.ablation)
+        for name, ablations in own.items():
+            modes.setdefault(name, set()).add(tuple(sorted(ablations)))
+
+    def told(metric: HeadMetric) -> HeadMetric:
+        name, _, mode = metric.key.partition(":")
+        if mode or not metric.ablation or len(modes[name]) == 1:
+            return metric
+        key, label = f"{name}:{metric.ablation}", f"{metric.label} ({metric.ablation} ablation)"
+        return replace(metric, key=key, label=label)
+
+    return tuple({metric.key: metric for metric in map(told, metrics)} for metrics in several)
 
 
 GROUPS = ("Model's output changes", "Layer's output changes", "Attention")

@@ -1,5 +1,6 @@
 """A number of matched heads in one checkpoint against the same number in another."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ def chart(
 ) -> go.Figure:
     """One dot a pair, with the line on which both are equal; colour: the layer in A."""
     paint = colours(dark=dark)
-    there = [point for point in points if point.x == point.x and point.y == point.y]
+    there = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     values = [value for point in there for value in (point.x, point.y)] or [0.0, 1.0]
     low, high = min(values), max(values)
     room = 0.05 * (high - low) or 1.0

@@ -88,16 +88,15 @@ def here(
     """
     from ...analysis.what_if import what_if
 
-    with checkpoint.lock:
-        job.report(0)
-        return what_if(
-            checkpoint,
-            checkpoint.prepare(crop[None]),
-            change.heads,
-            target=target,
-            queries=queries,
-            **change.in_place(statistics),
-        )
+    return what_if(
+        checkpoint,
+        checkpoint.prepare(crop[None]),
+        change.heads,
+        target=target,
+        queries=queries,
+        begin=lambda: job.report(0),
+        **change.in_place(statistics),
+    )
 
 
 def explanation(
@@ -109,21 +108,24 @@ def explanation(
     *,
     statistics: "HeadStatistics | None",
 ) -> "WithoutHeads":
-    """The map of one method with and without heads."""
+    """The map of one method with and without heads.
+
+    Whoever waited for the checkpoint and is not wanted any more computes nothing.
+    """
     from ...analysis.explain.heads import without_heads
 
     with checkpoint.lock:
         job.report(0)
-        return without_heads(
-            checkpoint,
-            checkpoint.prepare(decision.crop[None]),
-            change.heads,
-            method,
-            target=decision.target,
-            against=decision.against,
-            progress=lambda _: job.report(0.5),
-            **change.in_place(statistics),
-        )
+    return without_heads(
+        checkpoint,
+        checkpoint.prepare(decision.crop[None]),
+        change.heads,
+        method,
+        target=decision.target,
+        against=decision.against,
+        progress=lambda _: job.report(0.5),
+        **change.in_place(statistics),
+    )
 
 
 def over_images(

@@ -6,6 +6,8 @@ from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ..export.provenance import loaded_with
+
 if TYPE_CHECKING:
     from ...analysis.study import Study
 
@@ -59,7 +61,7 @@ def commands(study: "Study") -> list[str]:
     A checkpoint that was made in Python has no name to analyse it by.
     """
     settings = study.settings
-    told: dict[str, Any] = json.loads(study.data.attrs["loaded_with"])
+    told = loaded_with(study)
     size = told.get("image_size")
     options: dict[str, Any] = {
         "--factory": told.get("factory"),

@@ -155,6 +155,26 @@ def snapshot_steps(steps: int, n: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys([0, *halves] if n > 1 else [steps] * n))
 
 
+def snapshot_paths(name: str, folder: Path, steps: int, n: int) -> dict[int, Path]:
+    """Where the snapshots of a run are kept, by step."""
+    digits = len(str(steps))
+    return {
+        step: folder / f"{name}-step-{step:0{digits}d}.safetensors"
+        for step in snapshot_steps(steps, n)
+    }
+
+
+def check_snapshots(paths: Mapping[int, Path], step: int) -> None:
+    """Raise a HeadscopeError where a run that is at `step` has passed a snapshot without keeping
+    it."""
+    lost = [path.name for at, path in paths.items() if at <= step and not path.exists()]
+    if lost:
+        raise HeadscopeError(
+            f"The run is at step {step} already and did not keep {', '.join(lost)}; begin anew "
+            "with --no-resume (resume=False), or leave the snapshots out."
+        )
+
+
 def train(
     name: str,
     *,
@@ -183,13 +203,13 @@ def train(
     run = Run(recipe)
     if resume and saved.exists():
         run.load_state(torch.load(saved, weights_only=True))
-    kept = snapshot_steps(recipe.steps, snapshots)
-    digits = len(str(recipe.steps))
+    kept = snapshot_paths(name, folder, recipe.steps, snapshots)
+    if run.step:
+        check_snapshots(kept, run.step)
 
     def keep() -> None:
         if run.step in kept:
-            path = folder / f"{name}-step-{run.step:0{digits}d}.safetensors"
-            write_weights(run.network, path, recipe)
+            write_weights(run.network, kept[run.step], recipe)
 
     if run.step == 0:
         keep()

@@ -1,7 +1,14 @@
 """Heads followed through several checkpoints."""
 
+import gc
+import sys
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import headscope as hs
 from headscope.analysis.changes import changed_predictions
@@ -10,6 +17,7 @@ from headscope.models.demo.scenes import scene
 
 from .matching.changing import begun_anew, permuted
 
+in_a_row: Any = sys.modules[series.__module__]
 METRICS = ["hop_share", "offset_map", "distance", "entropy_share", "nmi", "self_share"]
 IMAGES = [scene(seed).image for seed in range(10)]
 
@@ -119,3 +127,62 @@ def test_the_exact_test_of_mcnemar(only: tuple[int, int], p: float) -> None:
         True, ("x",) * n, right,
     )  # fmt: skip
     assert found.p_value == pytest.approx(p)
+
+
+def told(labels: tuple[str, ...], top: list[int], known: list[int]) -> Any:
+    """A study of which nothing but its predictions is there."""
+    n = len(top)
+    data = xr.Dataset(
+        {
+            "done": ("image", np.ones(n, bool)),
+            "image_digest": ("image", [str(i) for i in range(n)]),
+            "top_class": (("image", "rank"), np.array(top)[:, None]),
+            "top_probability": (("image", "rank"), np.full((n, 1), 0.5)),
+            "label": ("image", np.array(known)),
+        }
+    )
+    return SimpleNamespace(data=data, labels=labels, model="x")
+
+
+def test_labels_count_for_their_own_study_first() -> None:
+    """Other class sets: what one calls a tabby the other calls a cat."""
+    fine = told(("tabby", "siamese", "dog"), [0, 1, 2, 2], [0, 0, 2, -1])
+    coarse = told(("cat", "dog"), [0, 0, 1, 1], [0, 0, 1, 1])
+    found = changed_predictions(fine, coarse)
+    assert found.label == ("tabby", "tabby", "dog", "dog")
+    assert found.right.tolist() == [[True, False, True, True], [True, True, True, True]]
+    assert found.changed.tolist() == [True, True, False, False]
+    assert not found.same_classes
+
+
+def test_two_classes_of_one_name_stay_two() -> None:
+    labels = ("crane", "crane", "dog")
+    found = changed_predictions(
+        told(labels, [0, 1, 2], [1, 1, 2]), told(labels, [1, 1, 2], [1] * 3)
+    )
+    assert found.changed.tolist() == [True, False, False]
+    assert found.right.tolist() == [[False, True, True], [True, True, False]]
+    assert found.names[0] == ("crane", "crane")
+    assert found.same_classes
+
+
+def test_at_most_two_checkpoints_are_there_at_once(
+    run: tuple[list[hs.Checkpoint], list[hs.Study], list[list[int]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoints, studies, _ = run
+    there: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = []
+    real = in_a_row.side_of
+
+    def counted(*arguments: Any) -> Any:
+        gc.collect()
+        most.append(len(there) + 1)
+        side = real(*arguments)
+        there.add(side)
+        return side
+
+    monkeypatch.setattr(in_a_row, "side_of", counted)
+    found = series([*studies, studies[0]], checkpoints=[*checkpoints, checkpoints[0]])
+    assert most == [1, 2, 2, 2]
+    assert found.tracks.shape[1] == 4

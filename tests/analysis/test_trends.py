@@ -8,7 +8,9 @@ import zarr
 import headscope as hs
 from headscope.analysis.compare import compare
 from headscope.analysis.importance.intervals import bootstrap_interval, t_interval
+from headscope.analysis.series import Series
 from headscope.analysis.trends import trend
+from headscope.app.figures.atlas import by_ablation, head_metrics
 
 METRICS = ["sink_token", "js_divergence", "entropy", "share", "content_share"]
 N_IMAGES = 12
@@ -188,3 +190,32 @@ def test_what_is_infinite_in_both_is_no_difference(small, photographs):
     assert np.isnan(found.whole.mean).all()
     assert found.layers.n_images[0] == found.whole.n_images[0] == 0
     np.testing.assert_allclose(found.layers.mean[1:], 0)
+
+
+def test_numbers_of_other_ablations_are_not_subtracted(small, photographs):
+    zero, keep, both = (
+        hs.analyze(small, photographs[:2], metrics=["js_divergence"], ablations=modes)
+        for modes in (("zero",), ("keep",), ("zero", "keep"))
+    )
+    told = r"'js_divergence' was measured by other ablations in each study \(zero, keep\)"
+    with pytest.raises(hs.HeadscopeError, match=told):
+        compare(zero, keep, "js_divergence")
+    found = compare(zero, both, "js_divergence", ablation="zero")
+    np.testing.assert_allclose(found.whole.mean, [0], atol=1e-7)  # the same numbers
+
+    tracks = np.zeros((1, 2, 2), int)
+    images = np.array([[0, 1], [0, 1]])
+    in_a_row = Series((zero, keep), ("a", "b"), np.arange(2.0), (), tracks, images)
+    with pytest.raises(hs.HeadscopeError, match=told):
+        in_a_row.trajectory("js_divergence")
+    ((first, second),) = in_a_row.trajectory("js_divergence", ablation="zero")
+    assert first == pytest.approx(zero.data["js_divergence"].values[..., 0, 0].mean(), rel=1e-6)
+    assert np.isnan(second)
+
+    a, b, c = by_ablation([head_metrics(each.head_metrics()) for each in (zero, keep, both)])
+    assert set(a) == {"js_divergence:zero"}
+    assert set(b) == {"js_divergence:keep"}
+    assert set(c) == {"js_divergence:zero", "js_divergence:keep"}
+    assert a["js_divergence:zero"].label.endswith("(zero ablation)")
+    (alone, again) = by_ablation([head_metrics(zero.head_metrics())] * 2)
+    assert set(alone) == set(again) == {"js_divergence"}

@@ -1,5 +1,7 @@
 """What if heads were switched off: against `ablate` by hand, naive replicas and closed forms."""
 
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from headscope import HeadscopeError
 from headscope.analysis.what_if import what_if, what_if_over
 from headscope.models.ablations import ablation
 
+module: Any = sys.modules[what_if.__module__]
 HEADS = ((3, 1), (4, 0))
 
 
@@ -214,3 +217,28 @@ def test_maps_with_derivatives_after_maps_without(demo: hs.Checkpoint, crops: np
 def test_several_images_are_refused(demo: hs.Checkpoint, crops: np.ndarray) -> None:
     with pytest.raises(HeadscopeError, match="5 images"):
         what_if(demo, demo.prepare(crops), HEADS)
+
+
+def test_others_wait_for_one_pass_only(
+    demo: hs.Checkpoint, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's pass comes between the two, and changes nothing."""
+    real, between = module._without, []
+    batch = demo.prepare(crops[:1])
+
+    def asked(*arguments: Any) -> Any:
+        other = threading.Thread(target=lambda: between.append(demo.run(batch)))
+        other.start()
+        other.join(60)
+        assert not other.is_alive()
+        return real(*arguments)
+
+    expected = module.what_if(demo, batch, [(2, 1)])
+    monkeypatch.setattr(module, "_without", asked)
+    found = module.what_if(demo, batch, [(2, 1)])
+    over = module.what_if_over(demo, batch, [(2, 1)])
+    assert len(between) == 2
+    np.testing.assert_array_equal(found.output.raw.after, expected.output.raw.after)
+    np.testing.assert_array_equal(found.moved, expected.moved)
+    # Without maps the attention may be fused: another order of the same sums in float32.
+    np.testing.assert_allclose(over.raw.after, expected.output.raw.after, atol=1e-4)

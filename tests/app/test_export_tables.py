@@ -5,6 +5,11 @@ import io
 
 import plotly.graph_objects as go
 
+from headscope.analysis.about import descriptions
+from headscope.analysis.across.base import across_metrics
+from headscope.analysis.importance.metrics import all_importance_metrics
+from headscope.analysis.metrics.base import attention_metrics
+from headscope.analysis.metrics.hidden import hidden_metrics
 from headscope.app.export import tables
 from headscope.app.export.rows import rows_of
 
@@ -52,3 +57,35 @@ def test_rows_of_a_chart_are_what_is_drawn() -> None:
     assert rows[0] == first
     assert rows[-1] == {"series": "trace 2", "x": "a", "y": "c", "value": 1.0}
     assert len(rows) == 3
+
+
+def test_every_registered_word_is_what_pdflatex_takes() -> None:
+    """ASCII and Latin-1 (of names such as Kovács) alone: formulas are in mathematics."""
+    metrics = [
+        *attention_metrics().values(),
+        *hidden_metrics().values(),
+        *all_importance_metrics().values(),
+        *across_metrics().values(),
+    ]
+    texts = [*descriptions().values(), *(m.long_name for m in metrics), *(m.units for m in metrics)]
+    assert any("Σ" in text for text in texts)
+    for text in texts:
+        found = tables.escaped(text)
+        assert not [character for character in found if ord(character) > 255], found
+        assert found.replace("\\$", "").count("$") % 2 == 0, found
+
+
+def test_formulas_become_mathematics() -> None:
+    assert tables.escaped("‖Σⱼ δ₍ₖ₎ᵀ‖") == (
+        r"$\Vert$$\Sigma$$_{j}$ $\delta$$_{(}$$_{k}$$_{)}$$^{T}$$\Vert$"
+    )
+    assert tables.escaped("A\u0304 Ā G\u0302 λ⁻¹ ∞") == (
+        r"\={A} \={A} \^{G} $\lambda$$^{-}$¹ $\infty$"
+    )
+    assert tables.escaped("漢") == "漢"  # what XeLaTeX takes stays
+
+
+def test_a_column_without_a_finite_number() -> None:
+    infinite = [{"n": float("inf")}, {"n": float("-inf")}, {"n": float("nan")}]
+    assert r"$\infty$ \\" in tables.latex(infinite)
+    assert "|  −∞ |" in tables.markdown(infinite)

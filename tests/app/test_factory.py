@@ -1,5 +1,6 @@
 """Models that a user's own function makes."""
 
+import importlib
 import json
 import sys
 
@@ -9,6 +10,8 @@ import torch
 import headscope as hs
 from headscope.app import services
 from headscope.app.cli import main
+from headscope.app.export import render
+from headscope.models.demo import scenes
 from headscope.models.factory import from_factory
 
 SOURCE = """
@@ -137,3 +140,20 @@ def test_the_app_runs_no_code_that_a_study_names(monkeypatch, folder):
     (folder / "own_model.py").unlink()
     with pytest.raises(hs.HeadscopeError, match="no file"):
         services.load_source(source)
+
+
+def test_a_report_checks_the_weights_of_the_factory(folder, monkeypatch, capsys):
+    """A wrapped module does not say how it was loaded: a sentence, and the figures without it."""
+    monkeypatch.syspath_prepend(folder)
+    own_model = importlib.import_module("own_model")
+    monkeypatch.setattr(render, "_chrome", lambda: None)
+    images = [scenes.scene(seed).image for seed in range(2)]
+    study = hs.analyze(own_model.build_checkpoint(), images, metrics=["entropy"])
+    study.save(folder / "own.zarr")
+    asked = ["report", "own.zarr", "--out", "figures", "--formats", "csv"]
+    assert main(asked) == 0
+    told = capsys.readouterr().err
+    assert "Without the figures that run the network: The study does not say how mine was" in told
+    assert (folder / "figures" / "atlas.csv").exists()
+    assert main([*asked, "--factory", "own_model.py:build_checkpoint"]) == 2  # other weights
+    assert "mine is not the checkpoint of the study" in capsys.readouterr().err

@@ -5,13 +5,17 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import headscope as hs
+from headscope.app import supplement_command
 from headscope.app.cli import main
+from headscope.app.export.provenance import loaded_with
 from headscope.app.figures.packing import pack
 from headscope.app.supplement import blocks as packing
 from headscope.app.supplement import document, supplement
@@ -323,3 +327,30 @@ def test_the_work_can_be_cancelled(
     page.button(key="asked supplement cancel").click().run()
     assert not page.get("progress")
     assert page.button(key="asked supplement go").label == "Whole study as one HTML file"
+
+
+def test_no_place_of_this_machine_is_published() -> None:
+    """Of a file its name alone; names of checkpoints stay."""
+
+    def published(**how: Any) -> dict[str, Any]:
+        made: Any = SimpleNamespace(data=SimpleNamespace(attrs={"loaded_with": json.dumps(how)}))
+        return loaded_with(made)
+
+    assert published(name="/home/me/vit.pt") == {"name": "vit.pt"}
+    assert published(name=r"C:\models\mine") == {"name": "mine"}
+    assert published(name="mine/vit.safetensors") == {"name": "vit.safetensors"}
+    assert published(name="demo/supervised", arch=None) == {"name": "demo/supervised", "arch": None}
+    assert published(factory="/home/me/own.py:build")["factory"] == "own.py:build"
+    assert published(factory="package.module:build")["factory"] == "package.module:build"
+
+
+def test_what_cannot_be_written_leaves_nothing(
+    study: hs.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        supplement_command.write_supplement(study, tmp_path / "x.html", with_maps=False)
+    assert not list(tmp_path.iterdir())

@@ -84,6 +84,8 @@ def chart(values: Float[np.ndarray, "layer head"], metric: HeadMetric) -> go.Fig
 
 @maker("Head atlas", uses=("metric", "scope", "image"))
 def build(request: Request) -> PaperFigure:
+    from ....analysis.about import parse
+
     metric = request.chosen_metric
     values, scope = of_scope(metric, request)
     at = intervals(request.ranking()) if scope.startswith("mean") else {}
@@ -94,9 +96,11 @@ def build(request: Request) -> PaperFigure:
         if at:
             _, row["low"], row["high"], row["n_images"] = at[layer, head]
         rows.append({**row, "quantity": metric.label, "unit": metric.unit, "scope": scope})
+    said = parse(metric.description)
+    what = (said.formula or said.reading).rstrip(".")
     sure = f" {interval_words(request.ranking())} (in the table)." if at else ""
     caption = (
-        f"{unit_words(metric)} of every head, {scope}. {metric.description}{sure} "
+        f"{unit_words(metric)} of every head, {scope}. {f'{what}.' if what else ''}{sure} "
         f"{request.words if at else request.words_of_image}"
     )
     return PaperFigure(chart(values, metric), rows, caption.replace("..", ".").replace(". (", " ("))

@@ -96,7 +96,13 @@ class Request:
             raise HeadscopeError(
                 f"There is no image {self.image!r} in the study; there are {_some(names)}."
             )
-        return names.index(self.image)
+        index = names.index(self.image)
+        if not self.study.data["done"].values[index]:
+            raise HeadscopeError(
+                f"The image {self.image!r} of the study is not done; choose another, or run "
+                "headscope analyze again."
+            )
+        return index
 
     @property
     def image_name(self) -> str:

@@ -21,6 +21,7 @@ _BELOW, _BESIDE = 52, 0.06
 @maker("Atlas difference of two studies", needs=("against",), uses=("metric",))
 def build(request: Request) -> PaperFigure:
     from ....analysis.compare import compare
+    from ....analysis.matching.sides import shared_images
     from ....analysis.trends import interval_of
 
     metric, other = request.chosen_metric, request.against
@@ -42,17 +43,9 @@ def build(request: Request) -> PaperFigure:
             f"{request.study.model} and {other.model} differ in layers or heads, so their atlases "
             "cannot be subtracted; figures over layers can be set side by side."
         )
-    where = {str(d): i for i, d in enumerate(other.data["image_digest"].values)}
-    mine = [
-        i
-        for i, digest in enumerate(request.study.data["image_digest"].values)
-        if np.isfinite(first[i]).any()
-        and str(digest) in where
-        and np.isfinite(second[where[str(digest)]]).any()
-    ]
-    a = first[mine]
-    b = second[[where[str(request.study.data["image_digest"].values[i])] for i in mine]]
-    shape = a.shape[1:]
+    images = shared_images((request.study, other))
+    a, b = first[images[0]], second[images[1]]
+    n, shape = len(a), a.shape[1:]
     sure = interval_of((b - a).reshape(len(a), -1), 0.95, "bca")
     mean, low, high = (v.reshape(shape) for v in (sure.mean, sure.low, sure.high))
     sides = np.stack([mean_over_images(a), mean_over_images(b)])
@@ -60,6 +53,13 @@ def build(request: Request) -> PaperFigure:
         sides, mean, metric, (request.study.model, other.model), below=request.page_px < 700
     )
     whole = found.whole
+    low_end, high_end = float(whole.low[0]), float(whole.high[0])
+    between = "" if np.isnan(low_end) else f" ({number(low_end)} to {number(high_end)})"
+    intervals = "Intervals, in the table: 95 % bootstrap over images (BCa)."
+    if not np.isfinite(low).any():
+        intervals = f"No intervals. {sure.reason}"
+    elif sure.reason:
+        intervals += f" Some heads have none: {sure.reason}"
     rows: list[dict[str, Any]] = [
         {
             "layer": layer,
@@ -70,7 +70,7 @@ def build(request: Request) -> PaperFigure:
             "difference": float(mean[layer, head]),
             "low": float(low[layer, head]),
             "high": float(high[layer, head]),
-            "n_images": len(mine),
+            "n_images": n,
             "quantity": metric.label,
             "unit": metric.unit,
         }
@@ -79,10 +79,9 @@ def build(request: Request) -> PaperFigure:
     caption = (
         f"{unit_words(metric)} of every head in {request.study.model} and in {other.model} "
         f"(weights SHA-256 {other.model_digest[:12]}) on one scale, and the second minus the "
-        f"first, paired over n = {len(mine)} images (95 % bootstrap intervals, BCa, in the table); "
-        f"over all heads {number(float(whole.mean[0]))} ({number(float(whole.low[0]))} to "
-        f"{number(float(whole.high[0]))}). Heads of two checkpoints have no common order. "
-        f"{request.words}"
+        f"first, paired over n = {n} image{'s' * (n != 1)}; over all heads "
+        f"{number(float(whole.mean[0]))}{between}. {intervals} Heads of two checkpoints have no "
+        f"common order. {request.words}"
     )
     return PaperFigure(
         made, rows, caption.replace("<sup>", "^").replace("</sup>", ""), keep_height=True

@@ -15,7 +15,7 @@ def build(request: Request) -> PaperFigure:
     assert checkpoint is not None
     if not checkpoint.has_classes:
         raise HeadscopeError(f"{checkpoint.name} has no classes, so there is no decision.")
-    pixels = request.study.data["pixels"].values[request.image_index]
+    pixels = request.study.data["pixels"][request.image_index].values
     found = explain(checkpoint, checkpoint.prepare(pixels[None]), request.method, seed=0)
     values, method = found.values[0].astype(float), found.method
     colours = request.signed_colours if method.signed else request.numbers_colours

@@ -68,7 +68,7 @@ def maps_of(request: Request) -> "AttentionMaps":
     assert checkpoint is not None
     key = ("maps", index)
     if key not in request.kept:
-        crop = request.study.data["pixels"].values[index]
+        crop = request.study.data["pixels"][index].values
         request.kept[key] = attention_maps(checkpoint, crop)
     return request.kept[key]
 
@@ -86,7 +86,7 @@ def build(request: Request) -> PaperFigure:
     weights, query = row_of(request, layer)
     keys = maps_of(request).layers[layer].layout.keys
     values = patches_of(weights[head], keys)
-    pixels = request.study.data["pixels"].values[request.image_index]
+    pixels = request.study.data["pixels"][request.image_index].values
     made = chart(
         [Over("image", pixels), Over(f"query: {query}", pixels, values)],
         signed=False,

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from ... import selection, services
-from ...figures.atlas import HeadMetric, head_metrics
+from ...figures.atlas import HeadMetric, by_ablation, head_metrics
 from ...figures.encode import mean_over_images
 from ...jobs import Job
 from ...measuring import comparing
@@ -49,10 +49,7 @@ class Scene:
     @cached_property
     def metrics(self) -> tuple[dict[str, HeadMetric], dict[str, HeadMetric]]:
         """Of A and of B by key."""
-        a, b = (
-            {metric.key: metric for metric in head_metrics(study.head_metrics())}
-            for study in (self.a, self.b)
-        )
+        a, b = by_ablation([head_metrics(study.head_metrics()) for study in (self.a, self.b)])
         return a, b
 
     def values(self, side: int, key: str) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from ...figures import compare_series as figures
-from ...figures.atlas import TOKEN, HeadMetric, head_metrics
+from ...figures.atlas import TOKEN, HeadMetric, by_ablation, head_metrics
 from ...figures.template import head_name
 from ...jobs import Job
 from ...measuring import comparing
@@ -79,7 +79,7 @@ def _short(name: str) -> str:
 
 def _metrics(studies: Sequence[Any]) -> dict[str, HeadMetric]:
     """What at least two studies have, by key."""
-    several = [{m.key: m for m in head_metrics(study.head_metrics())} for study in studies]
+    several = by_ablation([head_metrics(study.head_metrics()) for study in studies])
     every = {key: metric for each in several for key, metric in each.items()}
     counts = {key: sum(key in each for each in several) for key in every}
     return {key: every[key] for key in every if counts[key] > 1 and every[key].unit != TOKEN}
@@ -152,8 +152,8 @@ def _draw(subject: Subject, found: "Series", x: HeadMetric, y: HeadMetric) -> No
 
 
 def _trajectory(found: "Series", metric: HeadMetric) -> np.ndarray:
-    name, _, mode = metric.key.partition(":")
-    return found.trajectory(name, ablation=mode or None)
+    name, _, _ = metric.key.partition(":")
+    return found.trajectory(name, ablation=metric.ablation or None)
 
 
 def _title(metric: HeadMetric) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,28 @@ def test_snapshots_of_a_run_are_kept(tmp_path: Path, whole: Path):
     begun = create(TINY).state_dict()
     assert torch.equal(kept[0]["cls_token"], begun["cls_token"].half())
     assert not torch.equal(kept[1]["cls_token"], end["cls_token"])
+
+
+def test_snapshots_that_are_past_are_told(tmp_path: Path):
+    """A run that kept them goes on; one that did not cannot make them any more."""
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    def go_on(out: Path, snapshots: int, progress: Any = lambda _: None) -> Path:
+        return train(
+            "tiny", out=out, recipe=TINY, progress=progress, every=1, save_every=1, n_held_out=4,
+            snapshots=snapshots,
+        )  # fmt: skip
+
+    for out, first in ((tmp_path / "none", 0), (tmp_path / "kept", 3)):
+        with pytest.raises(KeyboardInterrupt):
+            go_on(out, first, stop)
+    with pytest.raises(HeadscopeError, match=r"did not keep tiny-step-0.*begin anew"):
+        go_on(tmp_path / "none", 3)
+    assert go_on(tmp_path / "kept", 3).exists()
+    assert len(list((tmp_path / "kept").glob("*step*"))) == 3
 
 
 def test_snapshots_are_taken_at_doubling_steps():
