@@ -31,8 +31,8 @@ examples:
   headscope demo studies supervised --out my-studies
 
 Measures each demo checkpoint on 60 held-out scenes, five of each class, learns the patterns of
-its heads, and writes all of it as one file, the same every time on the same machine. Some
-minutes each on two cores.
+its heads, and writes all of it as one file, with the same numbers every time; the
+patterns are learned anew. Some minutes each on two cores.
 """
 
 

@@ -18,7 +18,7 @@ import headscope as hs
 from headscope.app import running
 
 TOUR = Path(__file__).parent / "tour"
-PATIENCE = 180_000
+PATIENCE = 40_000
 
 
 def complete(page: Page) -> None:
@@ -31,7 +31,6 @@ def part(page: Page, name: str) -> None:
     panel = page.locator(".st-key-depth")
     panel.locator(".st-key-depth_part").get_by_text(name, exact=True).click()
     page.wait_for_timeout(4_000)
-    expect(panel.locator('[data-testid="stProgress"]')).to_have_count(0)
     panel.evaluate("node => node.scrollIntoView()")
 
 
@@ -58,6 +57,8 @@ def important(page: Page) -> None:
 
 def why(page: Page) -> None:
     part(page, "Explain")
+    expect(page.locator(".st-key-depth figure.hs-map img")).to_have_count(4)
+    page.locator(".st-key-depth").evaluate("node => node.scrollIntoView()")
 
 
 def switched_off(page: Page) -> None:
@@ -71,11 +72,9 @@ def switched_off(page: Page) -> None:
 def compared(page: Page) -> None:
     page.locator(".st-key-checkpoint input").click()
     page.get_by_role("option", name="demo/supervised, 60").first.click()
-    complete(page)
+    page.wait_for_selector('.hs-root[data-state="complete"][data-image="scene-0"]')
+    page.wait_for_timeout(3_000)
     part(page, "Compare")
-    page.locator(".st-key-depth").get_by_role("combobox").first.click()
-    page.get_by_role("option", name="demo/masked, 60").first.click()
-    page.keyboard.press("Escape")
     page.locator(".st-key-depth .js-plotly-plot").first.wait_for()
     page.wait_for_timeout(1_500)
     page.locator(".st-key-depth").evaluate("node => node.scrollIntoView()")
