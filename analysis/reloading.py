@@ -38,3 +38,20 @@ def checkpoint_of(study: Study, checkpoint: Checkpoint | None = None) -> Checkpo
             "differ; give the one that the study was made with."
         )
     return checkpoint
+
+
+def checkpoint_or_reason(study: Study, factory: str | None) -> tuple[Checkpoint | None, str]:
+    """The checkpoint of a study, made by a `factory` where one is named; None, and why, where it
+    does not load.
+
+    Raises:
+        HeadscopeError: what the factory makes is not the study's.
+    """
+    if factory is not None:
+        from ..models.factory import from_factory
+
+        return checkpoint_of(study, from_factory(factory)), ""
+    try:
+        return checkpoint_of(study), ""
+    except HeadscopeError as error:
+        return None, str(error)

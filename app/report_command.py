@@ -11,7 +11,7 @@ from ..models.errors import HeadscopeError
 from .progress import Bar
 
 if TYPE_CHECKING:
-    from .. import Checkpoint, Study
+    pass
 
 _REPORT = """\
 examples:
@@ -131,7 +131,10 @@ def report(options: argparse.Namespace) -> None:
     against = None if options.against is None else open_study(options.against)
     checkpoint, why = None, ""
     if not options.no_checkpoint and any("checkpoint" in maker.needs for maker in chosen):
-        checkpoint, why = _checkpoint(study, options.factory)
+        from ..analysis.reloading import checkpoint_or_reason
+
+        checkpoint, reason = checkpoint_or_reason(study, options.factory)
+        why = f"Without the figures that run the network: {reason}" if reason else ""
     if why:
         print(f"headscope: {why}", file=sys.stderr)
     request = Request(
@@ -194,24 +197,6 @@ def _check(request: Any) -> None:
         from ..analysis.explain import method_of
 
         method_of(request.method)
-
-
-def _checkpoint(study: "Study", factory: str | None) -> "tuple[Checkpoint | None, str]":
-    """The study's checkpoint, or why there is none.
-
-    Raises:
-        HeadscopeError: what the factory makes is not the study's.
-    """
-    from ..analysis.reloading import checkpoint_of
-
-    if factory is not None:
-        from ..models.factory import from_factory
-
-        return checkpoint_of(study, from_factory(factory)), ""
-    try:
-        return checkpoint_of(study), ""
-    except HeadscopeError as error:
-        return None, f"Without the figures that run the network: {error}"
 
 
 def _folder(out: Path) -> None:

@@ -10,7 +10,6 @@ from .progress import Bar
 
 if TYPE_CHECKING:
     from ..analysis.study import Study
-    from ..models.checkpoint import Checkpoint
 
 _EXAMPLES = """\
 examples:
@@ -106,7 +105,10 @@ def write_supplement(
     if with_maps:
         if progress is not None:
             progress(0, "loading the checkpoint")
-        checkpoint, why = checkpoint_for(study, factory)
+        from ..analysis.reloading import checkpoint_or_reason
+
+        checkpoint, reason = checkpoint_or_reason(study, factory)
+        why = f"There are no attention maps in this file. {reason}" if reason else ""
         without = why or WITHOUT
     made = supplement(
         study,
@@ -118,24 +120,6 @@ def write_supplement(
         progress=progress,
     )
     _write(out, made)
-
-
-def checkpoint_for(study: "Study", factory: str | None) -> "tuple[Checkpoint | None, str]":
-    """The checkpoint of a study; None, and why in a sentence, where it does not load.
-
-    Raises:
-        HeadscopeError: what the factory makes is not the study's.
-    """
-    from ..analysis.reloading import checkpoint_of
-
-    if factory is not None:
-        from ..models.factory import from_factory
-
-        return checkpoint_of(study, from_factory(factory)), ""
-    try:
-        return checkpoint_of(study), ""
-    except HeadscopeError as error:
-        return None, f"There are no attention maps in this file. {error}"
 
 
 def _check_writable(out: Path) -> None:
