@@ -29,7 +29,7 @@ def complete(page: Page) -> None:
 def part(page: Page, name: str) -> None:
     """Open a part below the plots, and wait until it rests."""
     panel = page.locator(".st-key-depth")
-    panel.locator(".st-key-depth_part").get_by_text(name, exact=True).click()
+    panel.locator(".st-key-depth_parts").get_by_text(name, exact=True).click()
     page.wait_for_timeout(4_000)
     panel.evaluate("node => node.scrollIntoView()")
 
@@ -70,7 +70,7 @@ def switched_off(page: Page) -> None:
 
 
 def compared(page: Page) -> None:
-    page.locator(".st-key-checkpoint input").click()
+    page.locator(".st-key-checkpoints input").click()
     page.get_by_role("option", name="demo/supervised, 60").first.click()
     page.wait_for_selector('.hs-root[data-state="complete"][data-image="scene-0"]')
     page.wait_for_timeout(3_000)

@@ -2,6 +2,7 @@
 
 `LINKED` owns the linked plots and redraws them in the browser; `FEED` brings it the attention maps
 and pixels, and `BRING` what each panel of the board draws, apart, so that they cross the wire once.
+`AGAIN` asks for a fragment anew while something in it is under way.
 Several scripts are joined into the one ES module that a component takes.
 """
 
@@ -53,6 +54,7 @@ def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
 
 FEED = _component("feed", "feed.js", "feed_entry.js")
 BRING = _component("bring", "parts.js", "parts_entry.js")
+AGAIN = _component("again", "again_entry.js")
 GUIDE = _component(
     "guide",
     "basics.js",

@@ -1,4 +1,5 @@
-// Thumbnails of which one is chosen.
+// Thumbnails of which one is chosen. A click tells its time, too: the same one may be clicked again
+// after another was chosen elsewhere, and Streamlit tells of changes alone.
 
 const galleries = new WeakMap();
 
@@ -12,7 +13,7 @@ export default function ({ data, parentElement, setStateValue }) {
     galleries.set(node, shape);
     node.replaceChildren(...data.items.map(({ key, name, source }) => element(
       "button",
-      { type: "button", "data-key": key, title: name, "aria-label": name, onclick: () => { press(key); setStateValue("picture", key); } },
+      { type: "button", "data-key": key, title: name, "aria-label": name, onclick: () => { press(key); setStateValue("picture", { key, at: performance.now() }); } },
       element("img", { src: source, alt: "" }),
     )));
   }

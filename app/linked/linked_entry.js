@@ -1,7 +1,6 @@
 // Entry of the linked component: one page part, one state, redrawn at once on every change.
 
 const PUSH_AFTER = 120; // ms without a further change, before Python hears of a selection
-const LOOK_AGAIN = [150, 1500]; // ms between two questions whether a part is ready: at first, at most
 
 class Tooltip {
   constructor(app) {
@@ -83,8 +82,6 @@ class App {
     feedStore().events.addEventListener("feed", this.onFeed);
     this.onWent = () => this.setStateValue("went", { search: window.location.search, at: performance.now() });
     window.addEventListener("popstate", this.onWent);
-    this.onPart = () => this.lookAgain();
-    partStore().events.addEventListener("part", this.onPart);
     this.resizing = new ResizeObserver(() => this.state.data && this.draw());
     this.resizing.observe(this.root);
   }
@@ -99,7 +96,6 @@ class App {
     };
     this.theme = themeColours(this.root);
     this.draw();
-    this.lookAgain();
   }
 
   /** A change of the selection: drawn at once, told to Python when it rests. */
@@ -140,16 +136,6 @@ class App {
     // All questions each time: of two that are asked at once Python would hear the last alone.
     this.asks = { ...this.asks, [panel]: structuredClone(wants) };
     this.setStateValue("asked", { panels: this.asks, at: performance.now() });
-  }
-
-  /** While Python makes something for a panel, asks now and then whether it is ready. */
-  lookAgain(after = LOOK_AGAIN[0]) {
-    clearTimeout(this.looking);
-    if (![...partStore().parts.values()].some(({ running }) => running)) return;
-    this.looking = setTimeout(() => {
-      this.setStateValue("again", performance.now());
-      this.lookAgain(Math.min(1.5 * after, LOOK_AGAIN[1]));
-    }, after);
   }
 
   /** A change of how things are drawn; nobody else needs to know. */
@@ -198,10 +184,8 @@ class App {
     feedStore().events.removeEventListener("feed", this.onFeed);
     window.removeEventListener("popstate", this.onWent);
     this.resizing.disconnect();
-    partStore().events.removeEventListener("part", this.onPart);
     this.board.close();
     this.card.close();
-    clearTimeout(this.looking);
     clearTimeout(this.pushing);
     clearTimeout(this.wanting);
   }

@@ -5,7 +5,7 @@ export default function ({ data, parentElement, setStateValue }) {
   node.replaceChildren(...data.rows.map(({ index, name, probability }) => element(
     data.fixed ? "div" : "button",
     {
-      ...(data.fixed ? {} : { type: "button", title: `Take ${name} as the target class`, "aria-pressed": String(index === data.target), onclick: () => setStateValue("target", index) }),
+      ...(data.fixed ? {} : { type: "button", title: `Take ${name} as the target class`, "aria-pressed": String(index === data.target), onclick: () => setStateValue("target", { index, at: performance.now() }) }),
       class: index === data.target ? "hs-target" : "", "data-class": String(index),
     },
     element("span", { class: "hs-fill", style: `width: ${100 * probability}%` }),

@@ -146,7 +146,6 @@ def _linked(scene: Scene, feed: Feed | None, subject: Subject) -> None:
         on_went_change=_go,
         on_open_change=_open,
         on_asked_change=_ask,
-        on_again_change=lambda: None,
     )
     with st.container(key="feeds_asked_for"):  # always: what follows keeps its place
         if feed is not None and not scene.complete:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from .. import selection, services
 from ..linked import GALLERY
+from .mirror import mirroring
 
 if TYPE_CHECKING:
     from ... import Photograph, Study
@@ -28,7 +29,7 @@ def of_study(study: "Study") -> int:
     index = names.index(chosen) if chosen in names else 0
     if chosen is not None and chosen not in names:
         selection.correct([f"The study has no image {chosen!r}; this is {names[0]!r}."], image=None)
-    key = study.data.attrs.get("model_digest", "")
+    model = study.data.attrs.get("model_digest", "")
     digests = [str(digest) for digest in study.data["image_digest"].values]
     _gallery(
         [
@@ -36,7 +37,7 @@ def of_study(study: "Study") -> int:
                 "key": name,
                 "name": name,
                 "source": services.thumbnail(
-                    f"{key} {digests[i]}", lambda i=i: study.data["pixels"][i].values
+                    f"{model} {digests[i]}", lambda i=i: study.data["pixels"][i].values
                 ),
             }
             for i, name in enumerate(names[:SHOWN])
@@ -44,14 +45,9 @@ def of_study(study: "Study") -> int:
         names[index],
     )
     if len(names) > 1:
-        st.session_state["image"] = names[index]
-        st.selectbox(
-            "Image",
-            names,
-            key="image",
-            label_visibility="collapsed",
-            on_change=lambda: selection.change(image=st.session_state["image"]),
-        )
+        mirror = mirroring("image", names[index], lambda name: selection.change(image=name))
+        with st.container(key="images_of_study"):
+            st.selectbox("Image", names, label_visibility="collapsed", **mirror)
     return index
 
 
@@ -120,9 +116,9 @@ def _plain(text: str) -> str:
 
 def _gallery(items: list[dict[str, str]], chosen: str) -> None:
     def take() -> None:
-        key = st.session_state["gallery"].get("picture")
-        if key is not None:
-            selection.change(image=key, target=None)
+        told = st.session_state["gallery"].get("picture")
+        if isinstance(told, dict) and "key" in told:
+            selection.change(image=str(told["key"]), target=None)
 
     GALLERY(key="gallery", data={"items": items, "chosen": chosen}, on_picture_change=take)
 

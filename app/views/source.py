@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from .. import selection, services, studies
+from .mirror import mirroring
 
 if TYPE_CHECKING:
     from ... import Checkpoint, Study
@@ -42,18 +43,17 @@ def choose() -> Choice:
     if chosen is None:
         chosen = OPENED + name if name is not None else FIRST if FIRST in known else None
     names = [*(OPENED + each for each in studies.known()), *known]
-    st.session_state["checkpoint"] = chosen
-    st.selectbox(
-        "Checkpoint",
-        names if chosen in (None, *names) else [*names, chosen],
-        key="checkpoint",
-        format_func=_titled,
-        accept_new_options=True,
-        placeholder="Choose, or type a name",
-        on_change=_take,
-        help="A study or an embedded checkpoint, or type any timm name, hf-hub:owner/name, the "
-        "path of a .safetensors or .pth file, or that of a study, and press Enter.",
-    )
+    with st.container(key="checkpoints"):
+        st.selectbox(
+            "Checkpoint",
+            names if chosen in (None, *names) else [*names, chosen],
+            format_func=_titled,
+            accept_new_options=True,
+            placeholder="Choose, or type a name",
+            help="A study or an embedded checkpoint, or type any timm name, hf-hub:owner/name, "
+            "the path of a .safetensors or .pth file, or that of a study, and press Enter.",
+            **mirroring("checkpoint", chosen, _take),
+        )
     if chosen is None:
         st.caption("Choose a checkpoint or a study above, or type a name and press Enter.")
         return Choice(None)
@@ -101,9 +101,8 @@ def _opened() -> "tuple[str | None, Study | None]":
     return name, study
 
 
-def _take() -> None:
-    name = st.session_state["checkpoint"]
-    name = name.strip() if isinstance(name, str) else None
+def _take(told: str | None) -> None:
+    name = told.strip() if isinstance(told, str) else None
     changes: dict[str, Any] = dict.fromkeys(("study", "arch", "weights", "target", "checkpoint"))
     path = None if name is None else studies.at(name)
     if path is not None:  # a study's place was typed

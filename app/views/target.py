@@ -7,6 +7,7 @@ import streamlit as st
 from .. import selection
 from ..figures import predictions
 from ..linked import PREDICTIONS
+from .mirror import mirroring
 
 PREDICTED = -1
 
@@ -22,9 +23,9 @@ def show(
     """The most probable classes as bars; unless it is `fixed`, the target can be chosen."""
 
     def take() -> None:
-        index = st.session_state["predictions"].get("target")
-        if index is not None:
-            selection.change(target=int(index) if int(index) != int(classes[0]) else None)
+        told = st.session_state["predictions"].get("target")
+        if isinstance(told, dict) and isinstance(index := told.get("index"), int):
+            selection.change(target=index if index != int(classes[0]) else None)
 
     st.html('<h2 class="hs-label">Predictions</h2>')
     rows = predictions.payload(classes, probabilities, labels, target=target)
@@ -33,17 +34,19 @@ def show(
         name = labels[target] if 0 <= target < len(labels) else "none"
         st.caption(f"Target class of the study: **{name}**")
         return
-    st.session_state["target"] = PREDICTED if selection.current().target is None else target
-    st.selectbox(
-        "Target class",
-        [PREDICTED, *range(len(labels))],
-        key="target",
-        format_func=lambda index: (
-            "Target: predicted class" if index < 0 else f"Target: {labels[index]}"
-        ),
-        label_visibility="collapsed",
-        on_change=lambda: selection.change(
-            target=None if st.session_state["target"] < 0 else st.session_state["target"]
-        ),
-        help="The class whose probability an ablation changes",
+    mirror = mirroring(
+        "target",
+        PREDICTED if selection.current().target is None else target,
+        lambda index: selection.change(target=None if index < 0 else index),
     )
+    with st.container(key="target_class"):
+        st.selectbox(
+            "Target class",
+            [PREDICTED, *range(len(labels))],
+            format_func=lambda index: (
+                "Target: predicted class" if index < 0 else f"Target: {labels[index]}"
+            ),
+            label_visibility="collapsed",
+            help="The class whose probability an ablation changes",
+            **mirror,
+        )

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from urllib.parse import quote_plus
 
 import numpy as np
 from PIL import Image
@@ -64,8 +65,11 @@ def patch_at(page: Page, row: int, column: int, *, grid: int = 12) -> dict[str, 
 
 
 def address_has(**values: object) -> re.Pattern[str]:
-    """Matches an address with these values, in any order."""
-    each = (rf"(?=.*[?&]{key}={re.escape(str(value))}(&|$))" for key, value in values.items())
+    """Matches an address with these values, in any order, encoded or as they stand."""
+    each = (
+        rf"(?=.*[?&]{key}=({re.escape(str(value))}|{re.escape(quote_plus(str(value)))})(&|$))"
+        for key, value in values.items()
+    )
     return re.compile(f"^{''.join(each)}.*$")
 
 
@@ -95,7 +99,7 @@ def luminance(page: Page, selector: str, name: str) -> float:
 def open_part(page: Page, name: str) -> Locator:
     """Opens a part of "In depth", if it is not open; gives the panel."""
     panel = page.locator(".st-key-depth")
-    choice = panel.locator(".st-key-depth_part").get_by_text(name, exact=True)
+    choice = panel.locator(".st-key-depth_parts").get_by_text(name, exact=True)
     choice.click()
     expect(page).to_have_url(address_has(part=name.replace(" ", "+")))
     return panel
@@ -117,7 +121,20 @@ def segment(page: Page, key: str, option: str) -> None:
     chosen.or_(keyed(page, key).get_by_role("button", name=option, exact=True)).first.click()
 
 
+def unfold(control: Locator) -> None:
+    """Open a list or a popover.
+
+    It closes when the page scrolls, and Chromium tells of a scroll a frame after it: a click that
+    scrolls first would close what it opens. No hand is as fast.
+    """
+    control.scroll_into_view_if_needed()
+    control.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+    control.click()
+
+
 def pick(page: Page, key: str, option: str | re.Pattern[str]) -> None:
     """Choose in a select box, or one more in a multiselect."""
-    keyed(page, key).locator("input").click()
+    unfold(keyed(page, key).locator("input"))
     page.get_by_role("option", name=option).first.click()

@@ -55,8 +55,6 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return job
 
     monkeypatch.setattr(services, "for_board", for_board)
-    for module in (images, importance):
-        monkeypatch.setattr(module, "later", lambda _: None)
     monkeypatch.setattr(images, "asked", lambda _: wants)
     return wants
 

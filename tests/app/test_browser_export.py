@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import Download, Locator, Page, expect
 
 import headscope as hs
 from headscope.app import cli, running
 from headscope.models.demo import scenes
+
+from .browsing import unfold
 
 pytestmark = pytest.mark.browser
 NO_CHROME = "from headscope.app.export import render; render._chrome = lambda: None"
@@ -42,7 +44,7 @@ def without_chrome(chrome: str, study: Path) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def patience(page: Page) -> None:
     """A busy machine takes its time over a first figure."""
-    page.set_default_timeout(180_000)
+    page.set_default_timeout(40_000)
 
 
 def saved(download: Download, folder: Path) -> bytes:
@@ -69,8 +71,13 @@ def files_of(data: bytes) -> dict[str, bytes]:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=re.compile(label)).click()
+    unfold(page.get_by_role("combobox", name=re.compile(label)))
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def of_chart(page: Page) -> Locator:
+    """The menu below the first chart."""
+    return page.locator('.st-key-depth [data-testid="stPopover"] button', has_text="Export").first
 
 
 def test_the_zip_of_the_page_has_the_bytes_of_the_command(
@@ -119,12 +126,13 @@ def test_several_figures_are_made_with_their_progress(
     drawn(page, "atlas")
     figures = page.get_by_role("combobox", name=re.compile("Figures"))
     for name in ("Hop profiles", "Offset map of a head", "Ranking with intervals"):
-        figures.click()
+        unfold(figures)
         page.get_by_role("option", name=name, exact=True).click()
-    figures.press("Escape")
+        figures.press("Escape")
     page.get_by_role("button", name="Zip of 4 figures").click()
-    ready = page.locator('[data-testid="stDownloadButton"]').get_by_text("Zip of 4 figures")
-    ready.wait_for(timeout=180_000)
+    made = page.locator('[data-testid="stDownloadButton"]')
+    ready = made.get_by_role("button", name="Zip of 4 figures")
+    ready.wait_for(timeout=40_000)
     with page.expect_download() as download:
         ready.click()
     files = files_of(saved(download.value, tmp_path))
@@ -137,13 +145,13 @@ def test_several_figures_are_made_with_their_progress(
 def test_a_chart_is_exported_as_it_stands(page: Page, on_study: str, tmp_path: Path) -> None:
     page.goto(f"{on_study}/?part=Ranking&layer=5&head=1")
     page.locator(".st-key-depth .js-plotly-plot").first.wait_for()
-    page.locator('.st-key-depth [data-testid="stPopover"] button').first.click()
+    unfold(of_chart(page))
     page.get_by_role("button", name="PDF").wait_for()
     choose(page, "Width", "3.5 in")
     expect(page.get_by_text("88.9 × ")).to_be_visible()
     files = files_of(taken(page, "Zip", tmp_path))
     assert {"ranking.pdf", "ranking.csv", "ranking.tex", "ranking.md"} <= set(files)
-    box = re.search(rb"/MediaBox \[0 [\d.]+ ([\d.]+) ", files["ranking.pdf"])
+    box = re.search(rb"/MediaBox \[0 [-\d.]+ ([\d.]+) ", files["ranking.pdf"])
     assert box is not None
     assert float(box[1]) == pytest.approx(252, abs=1e-3)  # four decimals are written
     assert files["ranking.csv"].count(b"\n") == 25  # heads, and the header
@@ -174,5 +182,5 @@ def test_without_chrome_the_browser_saves_svg_and_png(
         "provenance.json",
     }
     page.goto(f"{without_chrome}/?part=Ranking&layer=5&head=1")
-    page.locator('.st-key-depth [data-testid="stPopover"] button').first.click()
+    unfold(of_chart(page))
     assert b"<svg" in taken(page, "SVG", tmp_path)

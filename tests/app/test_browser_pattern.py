@@ -192,7 +192,7 @@ def test_without_patterns_the_part_that_learns_them_is_opened(
 ) -> None:
     page = new_page(dark=True)
     page.goto(f"{server}/?image=scene-8")
-    page.locator(f"{PANEL} .hs-act").first.wait_for(timeout=180_000)
+    page.locator(PANEL).get_by_role("button", name="Learn patterns").wait_for()
     empty = page.locator('[data-text="pattern-empty"]')
     expect(empty).to_contain_text("None are learned for this checkpoint yet")
     empty.get_by_role("button", name="Learn patterns").click()

@@ -15,7 +15,7 @@ from headscope.app import running
 from headscope.app.head_sets import HOME
 from headscope.models.demo import scenes
 
-from .browsing import MONTAGE, address_has, cell, complete, luminance, pixels
+from .browsing import MONTAGE, address_has, cell, complete, luminance, pixels, unfold
 
 pytestmark = pytest.mark.browser
 N_SCENES = 6
@@ -166,7 +166,7 @@ def test_maps_are_drawn_and_choose_their_head(opened: Callable[..., Page]) -> No
     expect(page.locator('[data-block="head"] h3')).to_contain_text("query")
     after = page.locator('[data-block="explanation"] [data-map="after"]')
     before = after.get_attribute("src") or ""
-    page.get_by_role("combobox", name="What takes their place").click()
+    unfold(page.get_by_role("combobox", name="What takes their place"))
     page.get_by_role("option", name="their mean output").click()
     expect(page.get_by_text("what they give over 6 images")).to_be_visible()
     expect(after).not_to_have_attribute("src", before)
@@ -195,11 +195,11 @@ def test_a_search_marks_and_a_set_is_kept(
     query.press("Enter")
     expect(page.get_by_text("2 heads found.")).to_be_visible()
     expect(page.locator(".hs-marked")).to_have_count(2)
-    page.get_by_role("button", name="Saved sets").click()
+    unfold(page.get_by_role("button", name="Saved sets"))
     page.get_by_label("Save the 2 marked heads as").fill("left ones")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved: left ones.")).to_be_visible()
-    assert len(list(home.rglob("*.json"))) == 1
+    assert len(list((home / "head-sets").rglob("*.json"))) == 1
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     download.value.save_as(tmp_path / "set.json")
@@ -209,7 +209,7 @@ def test_a_search_marks_and_a_set_is_kept(
     page.keyboard.press("Escape")
     depth(page, "unmark").get_by_role("button").click()
     expect(page.locator(".hs-marked")).to_have_count(0)
-    page.get_by_role("button", name="Saved sets").click()
+    unfold(page.get_by_role("button", name="Saved sets"))
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator(".hs-marked")).to_have_count(2)
     page.get_by_label("New name").fill("right ones")
@@ -217,7 +217,7 @@ def test_a_search_marks_and_a_set_is_kept(
     expect(page.get_by_text("Renamed: right ones.")).to_be_visible()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_text("There are no sets of these heads yet")).to_be_visible()
-    assert not list(home.rglob("*.json"))
+    assert not list((home / "head-sets").rglob("*.json"))
 
 
 def test_the_effect_of_a_set_and_the_way_to_what_if(opened: Callable[..., Page]) -> None:

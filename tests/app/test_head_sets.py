@@ -268,7 +268,7 @@ def test_the_set_is_switched_off_in_what_if(open_page: Callable[..., AppTest], s
     now = page.session_state["selection"]
     assert (now.off, now.part) == ("4.0,4.2", "What if")
     assert "**2 heads off**" in captions(page)
-    page.segmented_control(key="depth_part").set_value(None).run()
+    next(each for each in page.segmented_control if each.label == "Part").set_value(None).run()
     page.button(key="head_set_show_off").click().run()
     assert rest(page).session_state["selection"].part == "What if"
 

@@ -36,13 +36,22 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
 
 
 def rest(page: AppTest) -> AppTest:
-    """Run the page until nothing is being computed; the browser does so by a fragment's timer."""
+    """Run the page until nothing is being computed; the browser does so by timers."""
     deadline = time.monotonic() + PATIENCE
-    while page.get("progress") and time.monotonic() < deadline:
+    while (page.get("progress") or waits(page)) and time.monotonic() < deadline:
         time.sleep(0.2)
         page.run()
     assert not page.exception
     return page
+
+
+def waits(page: AppTest) -> bool:
+    """Whether a fragment asks to be run again."""
+    return any(
+        component.proto.component_name == "headscope_again"
+        and json.loads(component.proto.json)["after"] is not None
+        for component in page.get("bidi_component")
+    )
 
 
 def sent(page: AppTest) -> dict:

@@ -187,6 +187,7 @@ class HeadParts {
       );
       return { node, strip, value };
     });
+    const focused = Array.from(this.list.children).indexOf(document.activeElement);
     this.list.replaceChildren(...this.rows.map(({ node }) => node));
     this.rows[focused]?.node.focus();
     this.shape = shape;

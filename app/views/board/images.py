@@ -7,7 +7,7 @@ from ...figures.atlas import head_metrics
 from ...figures.board import images as figures
 from ...jobs import Job
 from ..depth.subject import Subject
-from . import asked, later
+from . import asked
 
 if TYPE_CHECKING:
     from .... import Study
@@ -29,9 +29,19 @@ def part(subject: Subject) -> dict[str, Any]:
     key = _key(study)
     laid, said, busy = _laid_out(study, key, method, of)
     if laid is None:
-        return {"waiting": said or "The images are being laid out…", "method": method, "of": of}
-    pictures = _pictures(study, key)
-    return {**laid, "sprite": pictures, "heads": _heads(study, wants), "busy": busy, "said": said}
+        told = {"method": method, "of": of}
+        if said:
+            return {"waiting": said, **told}
+        return {"waiting": "The images are being laid out…", **told, "running": True}
+    pictures, reading = _pictures(study, key)
+    return {
+        **laid,
+        "sprite": pictures,
+        "heads": _heads(study, wants),
+        "busy": busy,
+        "said": said,
+        "running": bool(busy) or reading,
+    }
 
 
 def _why_not(subject: Subject) -> str:
@@ -65,7 +75,6 @@ def _laid_out(
     try:
         if wanted.wait(BRIEF):
             return wanted.result, "", ""
-        later(wanted)
     except HeadscopeError as error:
         if method == _PCA:
             return None, str(error), ""
@@ -121,10 +130,10 @@ def of_study(study: "Study") -> dict[str, Any]:
     return {**laid, "sprite": pictures, "heads": None, "busy": "", "said": ""}
 
 
-def _pictures(study: "Study", key: tuple[Any, ...]) -> Any:
-    """Thumbnails of all images; None where they are too many, or still being made."""
+def _pictures(study: "Study", key: tuple[Any, ...]) -> tuple[Any, bool]:
+    """Thumbnails of all images, None where they are too many; whether they are being made."""
     if study.n_images > figures.PICTURES:
-        return None
+        return None, False
 
     def work(job: Job[Any]) -> Any:
         def read(index: int) -> Any:
@@ -135,9 +144,8 @@ def _pictures(study: "Study", key: tuple[Any, ...]) -> Any:
 
     job = services.for_board("images pictures", key, "Reading the pictures", work)
     if not job.wait(BRIEF):
-        later(job)
-        return None
-    return None if job.stopped or job.future.exception() is not None else job.result
+        return None, True
+    return None if job.stopped or job.future.exception() is not None else job.result, False
 
 
 def _heads(study: "Study", wants: dict[str, Any]) -> dict[str, Any] | None:

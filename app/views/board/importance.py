@@ -7,7 +7,6 @@ from ...figures.atlas import HeadMetric, head_metrics
 from ...figures.board import importance as figures
 from ...jobs import Job
 from ..depth.subject import Subject, key_of
-from . import later
 
 if TYPE_CHECKING:
     from .... import Study
@@ -33,8 +32,8 @@ def part(subject: Subject) -> dict[str, Any]:
         "importance", key, "Intervals of heads", lambda job: _intervals(job, study, metrics, among)
     )
     if not job.wait(BRIEF) or job.stopped:
-        later(job)
-        return {**found, "intervals": {}, "busy": "The intervals are being computed…"}
+        busy = "The intervals are being computed…"
+        return {**found, "intervals": {}, "busy": busy, "running": True}
     return {**found, "intervals": job.result, "busy": ""}
 
 

@@ -12,7 +12,6 @@ from ...measuring import patterns as work
 from ..depth import pattern_kinds
 from ..depth.pattern_scene import Scene, digest_of, image_of
 from ..depth.subject import Subject
-from . import later
 
 if TYPE_CHECKING:
     from .... import Study
@@ -65,16 +64,15 @@ def _of_study(study: "Study", which: str, subject: Subject) -> dict[str, Any]:
     job = services.for_board(
         "pattern", key, "Patterns", lambda job: _read(job, study, digest, shown)
     )
+    reading = {"waiting": "The study's patterns are being read…", "running": True}
     if not job.wait(BRIEF):
-        later(job)
-        return {"waiting": "The study's patterns are being read…"}
+        return reading
     try:
         found = job.result
     except HeadscopeError as error:
         return {"waiting": str(error), "action": {**_LEARN, "label": "Learn them anew"}}
     if found is None:  # another page of this session gave it up
-        later(job)
-        return {"waiting": "The study's patterns are being read…"}
+        return reading
     return {**found, **_pictures(subject)}
 
 
@@ -128,8 +126,7 @@ def _pictures(subject: Subject) -> dict[str, Any]:
     key = (study.model_digest, *(str(each) for each in study.data["image_digest"].values))
     job = services.for_board("pictures", key, "Thumbnails", lambda job: _thumbnails(job, study))
     if not job.wait(BRIEF):
-        later(job)
-        return {"thumbnails": None}
+        return {"thumbnails": None, "running": True}
     return {"thumbnails": None if job.stopped or job.future.exception() else job.result}
 
 

@@ -11,7 +11,6 @@ from ...figures.strength import has_profiles
 from ...jobs import Job
 from ..depth.pattern_scene import image_of
 from ..depth.subject import Subject, key_of
-from . import later
 
 if TYPE_CHECKING:
     from .... import Study
@@ -41,13 +40,9 @@ def part(subject: Subject) -> dict[str, Any]:
     job = services.for_board(
         "strength", key, "Numbers over layers", lambda job: _means(job, study, strengths)
     )
-    if not job.wait(BRIEF):
-        later(job)
-        return {"waiting": "The numbers over layers are being computed…"}
+    if not job.wait(BRIEF) or job.result is None:  # or given up by another page of this session
+        return {"waiting": "The numbers over layers are being computed…", "running": True}
     means = job.result
-    if means is None:  # given up by another page of this session
-        later(job)
-        return {"waiting": "The numbers over layers are being computed…"}
     here = None
     if offsets and study.n_images > 1:
         names = [str(name) for name in study.data["image"].values]

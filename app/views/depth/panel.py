@@ -11,6 +11,8 @@ import streamlit as st
 from ... import selection
 from ...jobs import Job
 from .. import net
+from ..again import again
+from ..mirror import mirroring
 from . import (
     bench,
     compare,
@@ -30,7 +32,7 @@ EVERY = 1.0
 """Seconds between two looks at what runs: a chart is drawn again each time."""
 OFTEN = 0.4
 """The same in "What if", which draws nothing again before it is there."""
-_OPEN, _WATCHING, _ABOUT = "depth_part", "depth_watching", "depth_about"
+_ABOUT = "depth_about"
 
 
 Part = Callable[[Subject], "Job[Any] | None"]
@@ -56,10 +58,8 @@ PARTS: dict[str, tuple[Part, str]] = {
 
 def show(subject: Subject) -> None:
     """The panel; while something runs it looks again every now and then."""
-    watching = bool(st.session_state.get(_WATCHING))
-    every = OFTEN if selection.current().part == "What if" else EVERY
     with st.container(key="depth"):
-        st.fragment(_panel, run_every=every if watching else None)(subject, watching)
+        _panel(subject)
 
 
 def heed() -> None:
@@ -85,23 +85,28 @@ def _about() -> tuple[Any, ...]:
     return now.layer, now.head, now.marked, now.off, now.images, *query
 
 
-def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
+@st.fragment
+def _panel(subject: Subject) -> None:
     if st.session_state.pop(BEHIND, False):
         st.rerun()
     now = selection.current()
     st.session_state[_ABOUT] = _about()
-    st.session_state[_OPEN] = now.part if now.part in PARTS else None
     of_set = net.guarded("the head set", lambda: head_sets.bar(subject), net.show)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html('<h2 class="hs-depth">In depth</h2>', width="content")
-        part = st.segmented_control(
-            "Part",
-            list(PARTS),
-            key=_OPEN,
-            label_visibility="collapsed",
-            selection_mode="single",
-            on_change=lambda: selection.change(part=st.session_state[_OPEN]),
+        mirror = mirroring(
+            "depth_part",
+            now.part if now.part in PARTS else None,
+            lambda name: selection.change(part=name),
         )
+        with st.container(key="depth_parts"):
+            part = st.segmented_control(
+                "Part",
+                list(PARTS),
+                label_visibility="collapsed",
+                selection_mode="single",
+                **mirror,
+            )
     if part is None:
         st.caption(" · ".join(f"**{name}**: {about}" for name, (_, about) in PARTS.items()))
         job = None
@@ -109,6 +114,5 @@ def _panel(subject: Subject, watching: bool) -> None:  # noqa: FBT001
         show_part, _ = PARTS[part]
         job = net.guarded(part, lambda: show_part(subject), net.show)
     running = any(each is not None and each.running for each in (job, of_set))
-    if running != watching:
-        st.session_state[_WATCHING] = running
-        st.rerun()
+    every = OFTEN if part == "What if" else EVERY
+    again("depth_again", every if running else None)
