@@ -85,7 +85,7 @@ class Aside {
     showGallery({
       data: { items: this.study.images.map(({ name, thumbnail }, i) => ({ key: String(i), name, source: thumbnail })), chosen: String(chosen) },
       parentElement: this.gallery,
-      setStateValue: (_, key) => this.onimage(Number(key)),
+      setStateValue: (_, { key }) => this.onimage(Number(key)),
     });
     [...this.gallery.firstChild.children].forEach((button, i) => {
       button.tabIndex = i === chosen ? 0 : -1;

@@ -11,9 +11,9 @@ import headscope as hs
 from headscope.app import running
 from headscope.models.demo.scenes import scene
 
-from .browsing import address_has
+from .browsing import address_has, complete, keyed, open_part, pick
 
-N = 3
+N, N_HEADS = 3, 24
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +111,52 @@ def test_a_series_plays(new_page: Callable[..., Page], address: str) -> None:
 
 def _xs(plot: Locator) -> str:
     return plot.evaluate("plot => plot.data[1].x.join()")
+
+
+def test_every_view_by_its_controls(page: Page, address: str) -> None:
+    page.goto(f"{address}/?part=Compare&against=masked.zarr&layer=2&head=1")
+    expect(page.get_by_text("A: demo/supervised, B: demo/masked")).to_be_visible()
+    panel = page.locator(".st-key-depth")
+    pick(page, "compare_metric", "Entropy of attention")
+    expect(chart(page, "compare-atlases").locator(".infolayer")).to_contain_text("nats")
+    choose(page, "compare_paired", "by matched head")
+    expect(keyed(page, "compare_by")).to_be_visible()
+    expect(chart(page, "compare-atlases")).to_be_visible()
+
+    choose(page, "compare_view", "Matching")
+    choose(page, "compare_drawn", "Matrix")
+    chart(page, "compare-matrix")
+    choose(page, "compare_of", "Output")
+    expect(chart(page, "compare-matrix").locator(".infolayer")).to_contain_text("Output")
+    limit = panel.get_by_role("slider", name="Match from score")
+    for _ in range(100):
+        limit.press("ArrowRight")
+    limit.press("ArrowLeft")
+    matched = panel.locator('[data-testid="stMetric"]', has_text="Matched")
+    expect(matched.locator('[data-testid="stMetricValue"]')).to_have_text("0")
+    choose(page, "compare_drawn", "Table")
+    expect(panel.locator('[data-testid="stDataFrame"]')).to_be_visible()
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Table as CSV").click()
+    assert len(Path(download.value.path()).read_text().splitlines()) > N_HEADS
+
+    choose(page, "compare_view", "A against B")
+    chart(page, "compare-scatter")
+    choose(page, "compare_view", "Layers")
+    chart(page, "compare-layers")
+
+    choose(page, "compare_view", "Predictions")
+    expect(panel.get_by_text("predictions differ")).to_be_visible()
+    keyed(page, "compare_all").get_by_text("Also those that agree").click()
+    expect(panel.locator('[data-testid="stDataFrame"]')).to_be_visible()
+    expect(panel.locator('[data-testid="stAlert"]')).to_have_count(0)
+
+
+def test_checkpoints_on_one_picture(page: Page, server: str) -> None:
+    page.goto(f"{server}/?image=scene-8")
+    complete(page)
+    open_part(page, "Compare")
+    expect(page.get_by_text(re.compile("A: demo/supervised, B: demo/"))).to_be_visible()
+    chart(page, "compare-atlases")
+    choose(page, "compare_view", "Predictions")
+    expect(page.get_by_text("predictions differ")).to_be_visible()

@@ -10,6 +10,7 @@ from ... import in_depth, selection, services, studies
 from ...jobs import Job
 from ...measuring import comparing
 from ...opened import written_at
+from ..mirror import mirroring
 from . import compare_heads as heads
 from . import compare_matching as matching
 from . import compare_predictions as predictions
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 BETWEEN = "|"
 """Names of several studies in `selection.against`."""
-_AGAINST, _BESIDE, _VIEW = "compare_against", "compare_beside", "compare_view"
+_BESIDE, _VIEW = "compare_beside", "compare_view"
 
 VIEWS = {
     "Atlases": heads.atlases,
@@ -156,21 +157,19 @@ def _choose(known: list[str], what: str, *, typed: bool, first: Sequence[str]) -
     there = [name for name in wanted if name not in missing]
     if not there and (told is None or missing):
         there = list(first[:1])
-    st.session_state[_AGAINST] = there
 
-    def take() -> None:
-        names = [name.strip() for name in st.session_state[_AGAINST] if name.strip()]
+    def take(told: list[str]) -> None:
+        names = [name.strip() for name in told if name.strip()]
         selection.change(against=BETWEEN.join(names) or BETWEEN)
 
     st.multiselect(
         f"Compare with {what}",
         [*known, *(name for name in there if name not in known)],
-        key=_AGAINST,
         accept_new_options=typed,
-        on_change=take,
         placeholder=f"Choose {what}" + (", or type a name" if typed else ""),
         help=f"One is set beside this one as B. Several are a series, in the order in which they "
         f"are chosen, with this one first{'; any timm name will do' if typed else ''}.",
+        **mirroring("compare_against", there, take),
     )
     if not there:
         st.caption(f"Choose what to compare with: one, or several as a series of {what}.")

@@ -11,6 +11,7 @@ from ...figures.template import head_words, number
 from ...jobs import Job
 from ...measuring import race
 from ...measuring.pictures import Pictures
+from ..mirror import mirroring
 from . import subject as shared
 from .subject import Subject
 
@@ -125,19 +126,17 @@ def _chosen(found: "Ranking") -> "Head | None":
     now = selection.current()
     at = (now.layer, now.head)
     chosen = at if at in found.heads else found.heads[0]
-    st.session_state["depth_chosen"] = chosen
     st.selectbox(
         "Head to compare",
         found.heads,
-        key="depth_chosen",
         format_func=lambda head: f"{head_words(head)} (rank {found.heads.index(head) + 1})",
-        on_change=_choose,
+        **mirroring("depth_chosen", chosen, _choose),
     )
     return chosen  # pyright: ignore[reportReturnType]
 
 
-def _choose() -> None:
-    layer, head = st.session_state["depth_chosen"]
+def _choose(chosen: "Head") -> None:
+    layer, head = chosen
     shared.change_everywhere(layer=layer, head=head)
 
 
