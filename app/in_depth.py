@@ -1,4 +1,4 @@
-"""The work behind the parts of "in depth": in the background, one after the other, and kept."""
+"""The work behind the parts of "in depth": in the background, and kept."""
 
 from collections.abc import Callable, Hashable
 from typing import Any

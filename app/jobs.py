@@ -131,3 +131,11 @@ class Jobs:
                 return
             job.stop()
             del self._jobs[job.key]
+
+    def release(self, is_gone: Callable[[str], bool]) -> None:
+        """Give up what sessions wait for that nobody looks at any more."""
+        with self._lock:
+            claims = list(self._claims)
+        for session, role in claims:
+            if is_gone(session):
+                self.claim(session, role, None)

@@ -7,6 +7,7 @@ result. This is the one module with an `st.cache_*`.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 from jaxtyping import UInt8
+from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from .figures import encode
@@ -48,7 +50,9 @@ BOARD_BYTES = 200_000_000
 MULTIPLES_BYTES = 100_000_000
 """Maps of one head over images; those of ten images have 0.2 MB (demo) to 3.3 MB (577 tokens)."""
 AT_ONCE = 8
-"""Sessions whose "What if" is computed side by side, as far as they do not share a checkpoint."""
+"""Jobs of a kind that are computed side by side, as far as they do not share a checkpoint."""
+GRACE = 10.0
+"""Seconds that a page may be gone (a lost connection) before what it waits for is given up."""
 REFERENCES = 3
 """What heads give over a set of images, in memory; that of ViT-B/16 has 15 MB."""
 STUDIES = 200
@@ -90,21 +94,26 @@ def _maps_bytes(maps: "Sequence[LayerMaps]") -> int:
     return sum(each.n_bytes for each in maps)
 
 
+def _jobs(most: int, size: Callable[[Any], int] = lambda _: 1) -> Jobs:
+    """Work of all sessions side by side; each pass of a network holds its lock."""
+    return Jobs(workers=AT_ONCE, most=most, size=size)
+
+
 @dataclass(frozen=True)
 class _Workshop:
     """The server's own memory: one for all sessions."""
 
-    checkpoints: Jobs = field(default_factory=lambda: Jobs(workers=2, most=CHECKPOINTS))
-    looks: Jobs = field(default_factory=lambda: Jobs(workers=2, most=MAP_BYTES, size=look_bytes))
-    attention: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
-    studies: Jobs = field(default_factory=lambda: Jobs(workers=1, most=STUDIES))
-    in_depth: Jobs = field(default_factory=lambda: Jobs(workers=1, most=IN_DEPTH))
-    board: Jobs = field(default_factory=lambda: Jobs(workers=2, most=BOARD_BYTES, size=n_bytes))
-    multiples: Jobs = field(
-        default_factory=lambda: Jobs(workers=2, most=MULTIPLES_BYTES, size=_maps_bytes)
-    )
-    at_once: Jobs = field(default_factory=lambda: Jobs(workers=AT_ONCE, most=IN_DEPTH))
-    references: Jobs = field(default_factory=lambda: Jobs(workers=1, most=REFERENCES))
+    checkpoints: Jobs = field(default_factory=lambda: _jobs(CHECKPOINTS))
+    looks: Jobs = field(default_factory=lambda: _jobs(MAP_BYTES, look_bytes))
+    attention: Jobs = field(default_factory=lambda: _jobs(STUDIES))
+    studies: Jobs = field(default_factory=lambda: _jobs(STUDIES))
+    in_depth: Jobs = field(default_factory=lambda: _jobs(IN_DEPTH))
+    board: Jobs = field(default_factory=lambda: _jobs(BOARD_BYTES, n_bytes))
+    multiples: Jobs = field(default_factory=lambda: _jobs(MULTIPLES_BYTES, _maps_bytes))
+    at_once: Jobs = field(default_factory=lambda: _jobs(IN_DEPTH))
+    references: Jobs = field(default_factory=lambda: _jobs(REFERENCES))
+    left: dict[str, float] = field(default_factory=dict)
+    """When sessions were first seen to be gone, in seconds."""
     uploads: "Shelf[Photograph]" = field(default_factory=lambda: Shelf(UPLOAD_BYTES))
     thumbnails: Shelf[str] = field(default_factory=lambda: Shelf(2000))
     closer: "Shelf[AttentionMaps]" = field(default_factory=lambda: Shelf(8))
@@ -117,7 +126,7 @@ def _workshop() -> _Workshop:
 
 
 def jobs_in_depth() -> Jobs:
-    """What is measured in depth, one after the other."""
+    """What is measured in depth."""
     return _workshop().in_depth
 
 
@@ -156,9 +165,19 @@ def session() -> str:
 
 def claimed(jobs: Jobs, role: str, key: Any, title: str, work: Callable[[Job[Any]], Any]) -> Any:
     """A job of this session in a role; the one before it stops, if nobody else waits for it."""
+    jobs.release(_is_gone)
     job = jobs.start(key, title, work)
     jobs.claim(session(), role, key)
     return job
+
+
+def _is_gone(name: str) -> bool:
+    """Whether a session's page was closed a while ago."""
+    left = _workshop().left
+    if not runtime.exists() or runtime.get_instance().is_active_session(name):
+        left.pop(name, None)
+        return False
+    return time.monotonic() - left.setdefault(name, time.monotonic()) > GRACE
 
 
 def known_checkpoints() -> tuple[str, ...]:

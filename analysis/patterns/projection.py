@@ -1,5 +1,6 @@
 """Two numbers for each map, to be drawn."""
 
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -66,6 +67,10 @@ def project_pca(latents: Float[np.ndarray, "map latent"]) -> Projection:
     )
 
 
+_ONE_UMAP = threading.Lock()
+"""Numba ends the process where two threads are in its parallel code, as it is often installed."""
+
+
 def project_umap(latents: Float[np.ndarray, "map latent"], *, seed: int = 0) -> Projection:
     """UMAP (McInnes et al. 2018), begun at the plane of PCA, in one thread."""
     with warnings.catch_warnings():  # it says that TensorFlow is not there, which is not used
@@ -86,7 +91,8 @@ def project_umap(latents: Float[np.ndarray, "map latent"], *, seed: int = 0) -> 
         random_state=seed,
         n_jobs=1,
     )
-    laid = np.asarray(model.fit_transform(points[rows]), np.float64)
+    with _ONE_UMAP:
+        laid = np.asarray(model.fit_transform(points[rows]), np.float64)
     placed = np.empty((len(points), 2))
     placed[rows] = laid
     rest = np.setdiff1d(np.arange(len(points)), rows)

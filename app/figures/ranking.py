@@ -10,6 +10,8 @@ from .template import Colours, colours, drawn, figure, head_name, head_words, nu
 if TYPE_CHECKING:
     from ...analysis.importance.ranking import Head, Ranking
 
+LONG = 42
+"""Letters of an axis title that stand beside a plot."""
 MOST = 40
 """Heads that are drawn, the most important ones; the table has all."""
 _TOP, _OUT = "among the top", "not among the top"
@@ -63,7 +65,9 @@ def chart(ranking: "Ranking", *, chosen: "Head | None" = None, dark: bool = Fals
 
 
 def axis_title(label: str, units: str) -> str:
-    """What is measured, and its units on a second line."""
+    """What is measured, and its units on a line of their own; a long label has two."""
+    if len(label) > LONG:
+        label = label.replace(" · ", "<br>", 1)
     return f"{label}<br>({units})" if units else label
 
 

@@ -3,9 +3,15 @@
 `LINKED` owns the linked plots and redraws them in the browser; `FEED` brings it the attention maps
 and pixels, and `BRING` what each panel of the board draws, apart, so that they cross the wire once.
 `AGAIN` asks for a fragment anew while something in it is under way.
-Several scripts are joined into the one ES module that a component takes.
+Several scripts are joined into the one ES module of a component, which the browser loads once: a
+script that is given to Streamlit travels with every drawing.
 """
 
+import atexit
+import hashlib
+import json
+import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,7 @@ def _board(suffix: str) -> list[str]:
     return [f"board/{path.name}" for path in sorted((_FOLDER / "board").glob(f"*.{suffix}"))]
 
 
+_STYLE, _FOLDER_OF_SERVED = "style", "headscope_scripts"
 _SCRIPTS: dict[str, tuple[str, ...]] = {}
 """Files of each component, in order; the last holds its entry."""
 
@@ -42,14 +49,44 @@ def script(*names: str) -> str:
 
 def _component(name: str, *scripts: str, html: str = "<div></div>") -> Any:
     _SCRIPTS[name] = scripts
+    style_at, script_at = (_address(each) for each in (_STYLE, name))
     # isolate_styles=False: plotly's own style sheet does not reach into a shadow root.
     return components_v2.component(
         f"headscope_{name}",
         html=html,
-        css=style(),
-        js=script(name),
+        js="const load = (at) => import(new URL(at, document.baseURI).href);\n"
+        f'const [, it] = await Promise.all([load("{style_at}"), load("{script_at}")]);\n'
+        "export default it.default;",
         isolate_styles=False,
     )
+
+
+@cache
+def _served(name: str) -> str:
+    """What the browser loads: the script of a component, or the style sheet of all, as a script."""
+    if name != _STYLE:
+        return script(name)
+    put = "document.body.append(Object.assign(document.createElement('style'), {textContent: "
+    return f"{put}{json.dumps(style())}}}));"
+
+
+def _file_name(name: str) -> str:
+    """It changes with what is in it, so that no browser keeps one of before."""
+    return f"{name}-{hashlib.sha256(_served(name).encode()).hexdigest()[:12]}.js"
+
+
+def _address(name: str) -> str:
+    return f"component/{__name__}.{_FOLDER_OF_SERVED}/{_file_name(name)}"
+
+
+@cache
+def serve() -> None:
+    """Let this server's pages load the scripts."""
+    folder = Path(tempfile.mkdtemp(prefix="headscope-scripts-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in (_STYLE, *_SCRIPTS):
+        (folder / _file_name(name)).write_text(_served(name), encoding="utf-8")
+    components_v1.declare_component(_FOLDER_OF_SERVED, path=str(folder))
 
 
 FEED = _component("feed", "feed.js", "feed_entry.js")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from .. import selection, services
+from .. import linked, selection, services
 from ..figures import atlas, layers, maps, predictions, profile
 from ..jobs import Job
 from ..linked import GUIDE
@@ -24,6 +24,7 @@ BRIEF = 0.25
 
 def show() -> None:
     """The whole page."""
+    linked.serve()
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     st.html(f"<style>{style}</style>")
     st.session_state.pop("went", None)

@@ -105,3 +105,18 @@ def test_shelf_keeps_what_was_used_last() -> None:
     shelf.put("huge", "H", 99)
     assert shelf.get("huge") == "H"
     assert shelf.get("c") is None
+
+
+def test_what_a_closed_page_waited_for_is_given_up() -> None:
+    jobs, gate = Jobs(workers=2, most=10), threading.Event()
+    alone, shared = (jobs.start(key, key, gated(gate)) for key in ("alone", "shared"))
+    jobs.claim("closed", "depth", "alone")
+    jobs.claim("closed", "card", "shared")
+    jobs.claim("open", "card", "shared")
+    jobs.release(lambda session: session == "closed")
+    assert alone.wait(LONG)
+    assert alone.stopped
+    assert shared.running
+    gate.set()
+    assert shared.wait(LONG)
+    assert shared.result == "done"
