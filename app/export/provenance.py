@@ -58,6 +58,9 @@ def command(request: "Request", names: Sequence[str], sheet: Sheet, formats: Seq
     if tuple(formats) != FORMATS:
         said += ["--formats", ",".join(formats)]
     said += arguments(request)
+    attrs = request.study.data.attrs
+    if "loaded_with" in attrs and (factory := loaded_with(request.study).get("factory")):
+        said += ["--factory", str(factory)]  # its file lies beside the study, or is given in full
     return shlex.join(said)
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 import headscope as hs
 from headscope.app import cli
-from headscope.app.export import making, render, sheet, style
+from headscope.app.export import making, provenance, render, sheet, style
 from headscope.app.export.package import zipped
-from headscope.app.export.sheet import Sheet
+from headscope.app.export.sheet import FORMATS, Sheet
 from headscope.app.figures.paper import Request, makers
 from headscope.app.figures.template import DARK, figure
 from headscope.models.demo import scenes
@@ -372,3 +372,12 @@ def test_wrong_names_get_the_list(
     more = ["--out", str(tmp_path / "x"), "--no-checkpoint", *wrong]
     assert run(str(paths[0]), *more) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_command_names_the_factory(paths: tuple[Path, Path]) -> None:
+    study = hs.open_study(paths[0])
+    assert "--factory" not in provenance.command(Request(study), ["atlas"], Sheet(), FORMATS)
+    told = json.loads(study.data.attrs["loaded_with"]) | {"factory": "/home/me/build.py:vit"}
+    study.data.attrs["loaded_with"] = json.dumps(told)
+    words = provenance.command(Request(study), ["atlas"], Sheet(), FORMATS).split()
+    assert words[words.index("--factory") + 1] == "build.py:vit"  # no place of this machine

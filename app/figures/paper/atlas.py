@@ -5,24 +5,13 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from ..atlas import HeadMetric
+from ..compare_atlas import limits
 from ..palette import NUMBERS, SIGNED
 from ..ranking import axis_title
 from ..template import drawn, figure, head_name
 from .base import PaperFigure, Request, interval_words, intervals, maker, of_scope, unit_words
 
 _ROW, _REST = 30, 84
-
-
-def ends(values: Float[np.ndarray, "..."], *, signed: bool) -> tuple[float, float]:
-    """Of a colour scale: the values' own, with 0 in the middle where the sign matters."""
-    there = values[np.isfinite(values)]
-    if not len(there):
-        return 0.0, 1.0
-    low, high = float(there.min()), float(there.max())
-    if signed:
-        high = max(abs(low), abs(high))
-        low = -high
-    return (low, high) if high > low else (low, low + 1.0)
 
 
 def cells(
@@ -70,7 +59,7 @@ def chart(values: Float[np.ndarray, "layer head"], metric: HeadMetric) -> go.Fig
     """Layers down, heads across; a gap where there is no head."""
     n_layers, n_heads = values.shape
     x, y = axes(n_layers, n_heads)
-    span = ends(values, signed=metric.signed)
+    span = limits([values], signed=metric.signed)
     title = axis_title(metric.label, metric.unit)
     return figure(
         cells(values, span, signed=metric.signed, title=title),

@@ -7,10 +7,11 @@ import plotly.graph_objects as go
 
 from ....models.errors import HeadscopeError
 from ..atlas import HeadMetric
+from ..compare_atlas import limits
 from ..encode import mean_over_images
 from ..ranking import axis_title
 from ..template import LIGHT, figure, head_name, number
-from .atlas import axes, cells, ends
+from .atlas import axes, cells
 from .base import PaperFigure, Request, maker, metrics_of, unit_words
 
 _ROW, _ROW_BELOW, _REST = 30, 17, 92
@@ -97,7 +98,7 @@ def _chart(
 ) -> go.Figure:
     """Three atlases beside each other, or below each other; the first two share a scale."""
     n_layers, n_heads = mean.shape
-    shared, spread = ends(sides, signed=metric.signed), ends(mean, signed=True)
+    shared, spread = limits([sides], signed=metric.signed), limits([mean], signed=True)
     gaps = _BELOW if below else _BESIDE
     height = n_layers * (_ROW_BELOW if below else _ROW)
     whole = 3 * height + 2 * _BELOW if below else 1.0
