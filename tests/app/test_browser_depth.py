@@ -107,7 +107,7 @@ def test_strength(opened: Callable[[str], Page]) -> None:
     segment(page, "strength_profile", "sum per hop")
     expect(axis).to_contain_text("all patches")
     pick(page, "strength_metric", "Entropy of attention")
-    expect(chart(page, "strength_trend").locator(".ytitle")).to_contain_text("nats")
+    expect(chart(page, "strength_trend").locator(".ytitle").first).to_contain_text("nats")
     pick(page, "strength_by", "Right and wrong predictions")
     said(page, re.compile("interval over images"))
     cell(page, 2, 0).click()

@@ -46,9 +46,10 @@ def rest(page: AppTest) -> AppTest:
 
 
 def waits(page: AppTest) -> bool:
-    """Whether a fragment asks to be run again."""
+    """Whether a part asks to be run again, but for what follows the selection."""
     return any(
         component.proto.component_name == "headscope_again"
+        and "followed" not in component.proto.id
         and json.loads(component.proto.json)["after"] is not None
         for component in page.get("bidi_component")
     )

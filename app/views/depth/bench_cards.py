@@ -81,6 +81,7 @@ def _title(method: "Method") -> None:
 def _waits(method: "Method", job: Job[Any]) -> None:
     """In the map's place: how far it is, and the button that takes the method away."""
     _title(method)
+    shared.unfinished()
     st.progress(job.done_share, text=doing(job, "Being computed"))
 
     def cancel() -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from ... import in_depth
 from ...jobs import Job
 from ...measuring.explaining import Decision
-from .subject import Subject
+from .subject import Subject, unfinished
 
 if TYPE_CHECKING:
     from .... import Checkpoint
@@ -62,6 +62,7 @@ def asked(part: str, key: Hashable, words: str, *, at_once: bool, label: str = "
 
 def waits(part: str, key: Hashable, share: float, text: str, *jobs: str) -> None:
     """How far work is, with the button that stops it; `jobs` are its names."""
+    unfinished()
     bar, button = st.columns([5, 1], vertical_alignment="center")
     bar.progress(min(1.0, max(0.0, share)), text=text)
 

@@ -26,7 +26,7 @@ from . import (
     what_if,
     why,
 )
-from .subject import BEHIND, Subject
+from .subject import BEHIND, UNFINISHED, Subject
 
 EVERY = 1.0
 """Seconds between two looks at what runs: a chart is drawn again each time."""
@@ -114,5 +114,7 @@ def _panel(subject: Subject) -> None:
         show_part, _ = PARTS[part]
         job = net.guarded(part, lambda: show_part(subject), net.show)
     running = any(each is not None and each.running for each in (job, of_set))
+    # What was drawn as running may have ended since: then it is drawn once more.
+    running = st.session_state.pop(UNFINISHED, False) or running
     every = OFTEN if part == "What if" else EVERY
     again("depth_again", every if running else None)

@@ -21,6 +21,7 @@ def learned(subject: Subject) -> "Job[work.Learned] | None":
     job = opening(subject)
     if job is not None:
         if not job.wait(1):
+            shared.unfinished()
             st.progress(job.done_share, text="Reading the study's patterns")
         return job
     checkpoint = subject.checkpoint

@@ -59,6 +59,7 @@ def show(subject: Subject) -> "Job[Any] | None":
     found: measuring.Sinks | None = asking.result(looking)
     if in_picture is None:
         if here.running:
+            shared.unfinished()
             st.progress(here.done_share, text="Reading the picture's attention…")
     else:
         _picture(subject, in_picture[chosen[0]], chosen, found, pictures)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BEHIND = "depth_behind"
 """Set where the rest of the page has to hear of a change that was made in the panel."""
+UNFINISHED = "depth_unfinished"
+"""Set where the panel drew something as under way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +145,14 @@ def metric_of(study: "Study") -> Any:
     return found[key]
 
 
+def unfinished() -> None:
+    """Said where something is drawn as under way, which may have ended before all is drawn."""
+    st.session_state[UNFINISHED] = True
+
+
 def waits(job: Job[Any], cancel: Callable[[], None], key: str = "depth_cancel") -> None:
     """How far a job is, with the button that stops it; `key` where there may be two."""
+    unfinished()
     bar, button = st.columns([5, 1], vertical_alignment="center")
     text = job.text or "Waiting for other work"
     bar.progress(job.done_share, text=f"{job.title}: {text[0].lower()}{text[1:]}")
