@@ -25,7 +25,8 @@ def part(subject: Subject) -> dict[str, Any]:
     if study is None:
         return {}
     job = services.for_board("about", None, "What numbers are", _registered)
-    registered = (job.result if job.wait(0) else None) or {}
+    ended = job.wait(0)  # asked once: what ends from here on is brought at the next look
+    registered = (job.result if ended else None) or {}
     own = {
         str(variable.name): str(variable.attrs.get("description", ""))
         for variable in study.head_metrics()
@@ -34,7 +35,7 @@ def part(subject: Subject) -> dict[str, Any]:
     if "ablation" in study.data.coords:
         ablations = json.loads(study.data["ablation"].attrs.get("description", "{}"))
     return {
-        "running": job.running,
+        "running": not ended,
         "metrics": {
             **{name: asdict(parse(text)) for name, text in own.items()},
             **registered,

@@ -27,8 +27,9 @@ def part(subject: Subject) -> dict[str, Any]:
         "Head card",
         lambda job: measuring.gathered(job, study, among),
     )
-    found = (job.so_far if not job.wait(0.1) else job.result) or {}
-    return {"running": job.running, **found, "measured_sinks": _measured(subject)}
+    ended = job.wait(0.1)  # asked once: what ends from here on is brought at the next look
+    found = (job.result if ended else job.so_far) or {}
+    return {"running": not ended, **found, "measured_sinks": _measured(subject)}
 
 
 def _patterns_written(study: "Study") -> int:
